@@ -1,0 +1,51 @@
+PYTHON ?= python3
+PY := .venv/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format fixtures docs bench clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: .venv/.runtime ## set up and audit a bundled checkpoint
+	.venv/bin/regaudit inspect fixtures/digits_decay/checkpoint.pt
+
+test: .venv/.dev ## set up and run the tests
+	$(PY) -m pytest
+
+check: .venv/.dev ## format, lint, types, tests
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	$(PY) -m pytest
+
+format: .venv/.dev ## format and fix what can be fixed
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+fixtures: .venv/.dev ## rebuild the bundled checkpoints from their seeds
+	$(PIP) keras
+	KERAS_BACKEND=torch $(PY) fixtures/make.py
+
+docs: .venv/.dev ## rebuild the generated pages of docs/
+	$(PY) docs/generate.py
+
+bench: .venv/.dev ## measure start-up, memory and throughput, as ratios
+	$(PY) benchmarks/run.py
+
+clean: ## remove the environment and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "regaudit needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.runtime: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[all]'
+	@touch $@
+
+.venv/.dev: .venv/.runtime
+	$(PIP) --editable '.[all,dev]'
+	@touch $@

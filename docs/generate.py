@@ -1,0 +1,21 @@
+"""Rebuild the pages of docs/ that are made from the code: `make docs`. A test compares them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from regaudit import measures, rules
+
+PAGES = {"measures.md": measures.describe, "rules.md": rules.describe}
+
+
+def main() -> None:
+    """Write every generated page beside this file."""
+    folder = Path(__file__).resolve().parent
+    for name, describe in PAGES.items():
+        (folder / name).write_text(describe(), encoding="utf-8")
+        print("wrote", folder / name)
+
+
+if __name__ == "__main__":
+    main()

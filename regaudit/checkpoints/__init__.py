@@ -1,0 +1,39 @@
+"""A path in, an open `Checkpoint` out: chosen by content, read lazily, never executed.
+
+A new format is one file here that defines a `Format`, and its entry in `FORMATS`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from regaudit.checkpoints import huggingface, keras, numpy_arrays, safetensors, torch_zip
+from regaudit.checkpoints.base import Checkpoint, Format
+from regaudit.checkpoints.sniff import explain_unreadable, look
+
+FORMATS: tuple[Format, ...] = (
+    safetensors.FORMAT,
+    huggingface.FORMAT,
+    torch_zip.FORMAT,
+    numpy_arrays.FORMAT,
+    keras.FORMAT,
+)
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Open a model file or directory; close it with `with`.
+
+    Args:
+        path: A file in any format of `FORMATS`, or a directory that holds one model.
+
+    Returns:
+        The open checkpoint; only headers have been read.
+
+    Raises:
+        CheckpointError: The path is missing, unreadable, corrupt, unsafe, or of a format that no reader knows.
+    """
+    candidate = look(Path(path))
+    for each in FORMATS:
+        if each.claims(candidate):
+            return each.open(candidate)
+    raise explain_unreadable(candidate)

@@ -1,0 +1,102 @@
+"""What every reader returns, what every format must say of itself, and the limits they all keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from regaudit.records import Declared, Module, Remark, Tensor
+
+if TYPE_CHECKING:
+    from regaudit.records import Array
+
+# Kinds of `Remark`, judged by rules.
+UNSAFE_GLOBAL = "unsafe-global"  # a pickle names a callable that no benign checkpoint names
+CONTAINS_CODE = "contains-code"  # code is stored in the file (a Keras Lambda, auto_map); it was not run
+OPTIMIZER_STATE = "optimizer-state"  # optimizer tensors are shipped with the weights
+DANGLING_INDEX = "dangling-index-entry"  # an index names a tensor that its shard does not hold
+UNLISTED_TENSOR = "unlisted-tensor"  # a shard holds a tensor that the index does not name
+OTHER_WEIGHTS = "other-weights"  # a second set of weights (EMA) lies in the file and was not audited
+UNREADABLE_TENSOR = "unreadable-tensor"  # one tensor was refused, the others are readable
+
+# Limits on hostile input. A header or pickle beyond these is refused, never read.
+MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit (huggingface/safetensors, 2023)
+MAX_PICKLE_BYTES = 256 << 20  # a 10,000-tensor state dict pickles to about 2 MB
+MAX_JSON_BYTES = 256 << 20
+MAX_TENSORS = 1_000_000
+MAX_RANK = 32  # torch allows 64, numpy 64; real checkpoints stay below 8
+MAX_ELEMENTS = 1 << 53  # beyond it a float64 can't count them
+MAX_EXPANSION = 1000  # declared over stored bytes, for compressed members (zip and HDF5 bombs)
+MAX_MEMBERS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Checkpoint:
+    """An open model file: names and shapes at once, bytes on demand.
+
+    Args:
+        path: As the user gave it.
+        format: What it is, in words ("safetensors, 3 shards").
+        nbytes: Bytes of the model's files on disk.
+        tensors: The model's own tensors in file order, names without the container's prefix.
+        read: `read(tensor, start, stop)` decodes flat elements [start, stop) in C order, as a fresh 1-D array: float32
+            for floats up to 32 bits (and packed FP4, FP8), float64 for F64, complex64 and bool as they are, integers in
+            their own numpy type. Thread-safe. Raises `CorruptCheckpoint` on a short read.
+        apart: Tensors of the file that are not the model's (optimizer state, a second copy of the weights).
+        modules: Classes, activations and graph, where the file tells them; in network order.
+        declared: Every regularization that the file declares.
+        remarks: Facts about the file for the rules.
+        config: Parsed `config.json` of a Hugging Face directory, or {}. Untrusted: check types before use.
+        adapter: Parsed `adapter_config.json`, or {}. Untrusted.
+        close: Closes the files; `read` must not be called after it.
+    """
+
+    path: str
+    format: str
+    nbytes: int
+    tensors: tuple[Tensor, ...]
+    read: Callable[[Tensor, int, int], Array]
+    apart: tuple[Tensor, ...] = ()
+    modules: tuple[Module, ...] = ()
+    declared: tuple[Declared, ...] = ()
+    remarks: tuple[Remark, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    adapter: Mapping[str, Any] = field(default_factory=dict)
+    close: Callable[[], None] = lambda: None
+
+    def __enter__(self) -> Self:
+        """Return the checkpoint itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the files."""
+        self.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """What one look at a path tells: enough to choose a format by content.
+
+    `head` holds the first bytes (b"" for a directory); `members` the names inside a zip archive, or the entries
+    of a directory; () otherwise.
+    """
+
+    path: Path
+    is_directory: bool
+    size: int
+    head: bytes
+    members: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """A checkpoint format: how to recognise it by content, and how to open it."""
+
+    name: str
+    claims: Callable[[Candidate], bool]
+    open: Callable[[Candidate], Checkpoint]

@@ -1,0 +1,106 @@
+"""The whole program, one line a stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+from regaudit.checkpoints import open_checkpoint
+from regaudit.checkpoints.base import Checkpoint
+from regaudit.config import Options
+from regaudit.effects import detect, see
+from regaudit.layers import Grouping, group
+from regaudit.measures import measure, measure_model, tensor_statistics
+from regaudit.recommend import recommend
+from regaudit.records import Audit, Coverage, Input, Layer, LayerAudit, Role, TensorStatistics, Use
+from regaudit.rules import run
+
+Progress: TypeAlias = Callable[[int, int, str], None]
+
+
+def audit(path: str | Path, options: Options | None = None, *, progress: Progress | None = None) -> Audit:
+    """Read a checkpoint, measure it, say what regularization did to it and what to do.
+
+    Args:
+        path: A model file in any readable format, or a directory that holds one model.
+        options: What to measure; by default everything that takes seconds.
+        progress: Called as `progress(done, total, layer)` before each layer is measured, and once at the end.
+
+    Returns:
+        The finished audit; `judge` turns it into a verdict.
+
+    Raises:
+        CheckpointError: The input is missing, unreadable, corrupt, unsafe or of an unknown format.
+
+    Example:
+        >>> import regaudit
+        >>> result = regaudit.audit("fixtures/digits_plain/model.safetensors")
+        >>> result.layer("fc1").value("kernel.zero_fraction")
+        0.0
+    """
+    options = options or Options()
+    started = time.perf_counter()
+    with open_checkpoint(path) as checkpoint:
+        grouping = group(checkpoint)
+        layers = _measured(grouping.layers, options, progress or _silent)
+        tensors = _tensors(checkpoint, grouping) if options.tensors else ()
+        result = _assembled(checkpoint, grouping, layers, tensors)
+    result = replace(result, model=measure_model(layers))
+    result = replace(result, effects=see(result))
+    result = replace(result, detected=detect(result))
+    result = replace(result, findings=run(result))
+    return replace(result, recommendation=recommend(result), duration_s=time.perf_counter() - started)
+
+
+def _silent(done: int, total: int, layer: str) -> None:
+    """Report no progress."""
+
+
+def _measured(layers: tuple[Layer, ...], options: Options, progress: Progress) -> tuple[LayerAudit, ...]:
+    measured = []
+    for done, layer in enumerate(layers):
+        progress(done, len(layers), layer.name)
+        measured.append(measure(layer, spectrum=options.spectrum))
+    progress(len(layers), len(layers), "")
+    return tuple(measured)
+
+
+def _tensors(checkpoint: Checkpoint, grouping: Grouping) -> tuple[TensorStatistics, ...]:
+    return tuple(tensor_statistics(checkpoint.read, each, *grouping.roles[each.name]) for each in checkpoint.tensors)
+
+
+def _assembled(
+    checkpoint: Checkpoint, grouping: Grouping, layers: tuple[LayerAudit, ...], tensors: tuple[TensorStatistics, ...]
+) -> Audit:
+    used = {name for layer in grouping.layers for p in layer.parameters for name in p.tensors}
+    statistics = {
+        name
+        for layer in grouping.layers
+        for p in layer.parameters
+        if p.use in {Use.MEAN, Use.VARIANCE}
+        for name in p.tensors
+    }
+    trained = [
+        each
+        for each in checkpoint.tensors
+        if not each.shares and each.name not in statistics and grouping.roles[each.name][0] is not Role.BUFFER
+    ]
+    source = Input(
+        path=checkpoint.path,
+        format=checkpoint.format,
+        bytes=checkpoint.nbytes,
+        tensors=len(checkpoint.tensors),
+        parameters=sum(each.size for each in trained),
+    )
+    return Audit(
+        inputs=(source,),
+        coverage=Coverage(tensors=len(checkpoint.tensors), measured=len(used), skipped=grouping.skipped),
+        declared=checkpoint.declared,
+        remarks=checkpoint.remarks,
+        modules=checkpoint.modules,
+        layers=layers,
+        tensors=tensors,
+    )

@@ -1,0 +1,528 @@
+"""The records that flow from stage to stage. Read this first.
+
+checkpoints make `Tensor`, `Module`, `Declared` and `Remark`; layers make `Parameter` and `Layer`;
+measures make `Measurement` and `Skip`; effects, rules and recommend turn the `Audit` so far into
+`Effect`, `Detected`, `Finding` and `Recommendation`; reports read the finished `Audit`.
+Every record is immutable: to change one, `dataclasses.replace`.
+
+Words: a *tensor* is an array in the file, a *layer* a named module with the tensors it uses,
+`kernel`, `bias` and `activity` are what can be penalised (Keras' words).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+
+# --- Vocabulary -----------------------------------------------------------------------------------
+
+
+class Role(StrEnum):
+    """What a layer does; it decides which statistics mean anything."""
+
+    DENSE = "dense"
+    CONV = "conv"
+    DEPTHWISE = "depthwise"
+    CONV_TRANSPOSE = "conv_transpose"
+    EMBEDDING = "embedding"
+    POSITIONAL = "positional"
+    ATTENTION = "attention"  # a query, key, value or output projection
+    RECURRENT = "recurrent"  # an input or hidden kernel of an RNN, GRU or LSTM, gate by gate
+    ADAPTER = "adapter"  # a low-rank update, audited as its product
+    NORM = "norm"  # scale, offset and running statistics of a normalization
+    ACTIVATION = "activation"  # learned slopes of an activation (PReLU)
+    BUFFER = "buffer"  # masks, counters, ids, tables: not trained
+    QUANTIZED = "quantized"  # packed integers and their scales
+    UNKNOWN = "unknown"
+
+
+class Axis(StrEnum):
+    """What one axis of a parameter runs over."""
+
+    OUT = "out"  # output units (heads and head dimensions are both OUT)
+    IN = "in"  # input units; for an embedding the vocabulary, as in a kernel on one-hot rows
+    TAP = "tap"  # positions of a convolution's window
+
+
+class Use(StrEnum):
+    """What a layer uses a parameter for."""
+
+    KERNEL = "kernel"
+    BIAS = "bias"
+    SCALE = "scale"  # gamma of a normalization; PReLU's slopes
+    OFFSET = "offset"  # beta of a normalization
+    MEAN = "mean"  # running mean
+    VARIANCE = "variance"  # running variance
+
+
+class Site(StrEnum):
+    """What a penalty acts on."""
+
+    NONE = "none"
+    KERNEL = "kernel"
+    BIAS = "bias"
+    ACTIVITY = "activity"
+
+
+class Norm(StrEnum):
+    """Which penalty: sum of absolute values, or of squares."""
+
+    L1 = "l1"
+    L2 = "l2"
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    ERROR = "error"
+    WARN = "warn"
+    INFO = "info"
+
+
+class Confidence(StrEnum):
+    """How sure a rule or a role is; apart from how bad."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class Action(StrEnum):
+    """How the recommended penalty differs from the one in use."""
+
+    ADD = "add"
+    KEEP = "keep"
+    REDUCE = "reduce"
+    NONE = "none"
+
+
+class Status(StrEnum):
+    """Whether everything that could be asked of the input was measured."""
+
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"
+
+
+# --- From checkpoints -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """One array of the file, before anything is known of its meaning.
+
+    `dtype` uses the spelling of safetensors for every format (`F32`, `BF16`, `F8_E4M3`, `I64`, `BOOL`).
+    `source` is the file, shard or archive member that holds the bytes.
+    `shares` names an earlier tensor with the same storage, elements and order ("" if none): tied weights.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    nbytes: int
+    source: str = ""
+    shares: str = ""
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Module:
+    """What the file says about one module of the network, where it says anything.
+
+    `type` is the class as the file names it (`Dense`, `Conv2D`, `torch.nn.modules.linear.Linear`).
+    `inputs` names the modules whose outputs it takes, in the file's words; () where unknown.
+    `settings` are plain values from its configuration (units, strides, rate, epsilon, use_bias …).
+    """
+
+    name: str
+    type: str
+    activation: str = ""
+    inputs: tuple[str, ...] = ()
+    settings: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """Something the file says was done to regularize the model.
+
+    Args:
+        target: The layer, parameter group or "" for the whole model, in the file's words.
+        site: What it acts on: kernel, bias, activity, recurrent_kernel, scale, offset, parameters, inputs, loss …
+        kind: l1, l2, orthogonal, dropout, weight_decay, decoupled_weight_decay, max_norm, label_smoothing …
+        value: The number as declared, in the file's own unit; absent where it is no number.
+        where: File and key (`config.json: hidden_dropout_prob`).
+        unit: Which convention the number follows (a key of `penalties.units.UNITS`, "" if it has none).
+        note: One sentence on what a reader should know ("custom class, not evaluated").
+    """
+
+    target: str
+    site: str
+    kind: str
+    value: float | None = None
+    where: str
+    unit: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """A fact about the file itself that a rule may judge.
+
+    `kind` is one of the constants in `checkpoints.base`; `where` the file, member or tensor;
+    `text` a whole sentence with the facts in it.
+    """
+
+    kind: str
+    where: str
+    text: str
+
+
+# --- From layers ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Parameter:
+    """An array that a layer uses, with the meaning of its axes, read on demand.
+
+    Args:
+        use: What the layer uses it for.
+        tensors: Names in the file; several where the value is computed (weight norm, a pruning mask, B·A).
+        dtype: As in the file (of the first tensor).
+        shape: Shape of the array as `load` returns it.
+        axes: One `Axis` for each axis of `shape`; () where the orientation is unknown.
+        load: `load(start, stop)` returns rows [start, stop) of axis 0 (of the whole for shape ()) as a C-ordered
+            float32 or float64 array, shape `(stop - start, *shape[1:])`; non-finite values come through.
+    """
+
+    use: Use
+    tensors: tuple[str, ...]
+    dtype: str
+    shape: tuple[int, ...]
+    axes: tuple[Axis, ...]
+    load: Callable[[int, int], Array]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    def extent(self, axis: Axis) -> int:
+        """Return the product of the lengths of the axes of one kind (1 if there are none)."""
+        return math.prod(n for n, a in zip(self.shape, self.axes, strict=False) if a is axis)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Layer:
+    """A named module of the network, or one part of a fused one (`attn.c_attn[query]`).
+
+    Args:
+        name: Path of the module, without wrapper prefixes; parts carry theirs in brackets.
+        role: What it does.
+        op: The module's class where the file or the names tell it ("" if unknown).
+        parameters: At most one for each `Use`.
+        evidence: Why this role and this orientation, most telling first.
+        confidence: How sure role and orientation are.
+        part: query, key, value, gate i, expert 3 …; "" for a whole module.
+        activation: Applied to the output by the layer itself ("" if none or unknown).
+        followed_by: The normalization that takes the output directly, so that the kernel's scale cancels ("" if none known).
+        is_output: The last kernel of the model.
+        tied_to: Names of other places where the same kernel serves (tied embeddings).
+        initial_std: Standard deviation of the kernel's declared initialisation; None where not declared.
+    """
+
+    name: str
+    role: Role
+    op: str = ""
+    parameters: tuple[Parameter, ...] = ()
+    evidence: tuple[str, ...] = ()
+    confidence: Confidence = Confidence.HIGH
+    part: str = ""
+    activation: str = ""
+    followed_by: str = ""
+    is_output: bool = False
+    tied_to: tuple[str, ...] = ()
+    initial_std: float | None = None
+
+    def get(self, use: Use) -> Parameter | None:
+        """Return the parameter with this use, if the layer has one."""
+        return next((p for p in self.parameters if p.use is use), None)
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return sum(p.size for p in self.parameters)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSkip:
+    """A tensor that is part of no measurement, and why.
+
+    `blocking` is True where something that should have been measured could not be (packed weights, an unknown
+    dtype): the audit is then incomplete. It is False for what is no weight (masks, counters, second names).
+    """
+
+    tensor: str
+    reason: str
+    blocking: bool
+
+
+# --- From measures --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One number about one layer: always finite. `detail` says which units, where that helps a reader."""
+
+    layer: str
+    measure: str
+    value: float
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a finite float: such a thing is a `Skip`.
+
+        Raises:
+            ValueError: The value is NaN or infinite.
+        """
+        if not math.isfinite(self.value):
+            raise ValueError(f"{self.measure} of {self.layer} is {self.value}; make it a Skip")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """A measure that could not be taken, and why."""
+
+    layer: str
+    measure: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerAudit:
+    """A layer with what was measured of it."""
+
+    layer: Layer
+    measurements: tuple[Measurement, ...] = ()
+    skips: tuple[Skip, ...] = ()
+
+    def value(self, measure: str) -> float | None:
+        """Return the value of a measure (`"kernel.fro_norm"`), or None where it was not taken."""
+        return next((m.value for m in self.measurements if m.measure == measure), None)
+
+    def detail(self, measure: str) -> str:
+        """Return the detail of a measure, or "" where there is none."""
+        return next((m.detail for m in self.measurements if m.measure == measure), "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorStatistics:
+    """A tensor as the file has it. Sums are over finite elements only; `nonfinite` counts the others.
+
+    `minimum` and `maximum` are absent where no element is finite or there is none.
+    """
+
+    tensor: Tensor
+    role: Role
+    layer: str
+    sum: float
+    fro_norm: float
+    minimum: float | None
+    maximum: float | None
+    zeros: int
+    nonfinite: int
+
+
+# --- From effects, rules, recommend ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """One number and what it says: `value` against `expected` under the null named in `text`."""
+
+    measure: str
+    value: float
+    expected: float | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """A regularization effect that is visible. `layer` is "" for the whole model.
+
+    `confidence` is a probability in [0, 1]; `evidence` speaks for it, `against` for other readings.
+    """
+
+    layer: str
+    target: Site
+    effect: str
+    confidence: float
+    text: str
+    evidence: tuple[Evidence, ...] = ()
+    against: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detected:
+    """The penalty that the model shows to have been trained with; strengths in Keras' unit."""
+
+    site: Site
+    norm: Norm | None
+    strength: float | None
+    strength_low: float | None
+    strength_high: float | None
+    confidence: float
+    basis: str
+    rationale: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A rule fired. `metric value op threshold` is the comparison that was true."""
+
+    rule: str
+    name: str
+    severity: Severity
+    confidence: Confidence
+    message: str
+    layer: str = ""
+    tensor: str = ""
+    metric: str = ""
+    value: float | None = None
+    op: str = ""
+    threshold: float | None = None
+    fingerprint: str = ""
+    status: str = "new"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """A sentence of a rationale with the number it carries."""
+
+    text: str
+    measure: str = ""
+    value: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """A penalty that was considered, and why it was not recommended."""
+
+    site: Site
+    norm: Norm | None
+    why_not: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerHint:
+    """What to do differently for some layers: exclude from the penalty, reduce, look at."""
+
+    layers: tuple[str, ...]
+    advice: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """The whole penalty to train with next, replacing what was used.
+
+    `strength` (with low and high) is in Keras' unit: loss = mean data loss + strength · Σ|w| or Σw².
+    `confidence` is a probability in [0, 1]. `next_step` is the command that would get the missing evidence.
+    """
+
+    action: Action
+    estimand: str
+    objective: str
+    site: Site
+    norm: Norm | None
+    strength: float | None
+    strength_low: float | None
+    strength_high: float | None
+    basis: str
+    confidence: float
+    rationale: tuple[Reason, ...]
+    alternatives: tuple[Alternative, ...] = ()
+    layers: tuple[LayerHint, ...] = ()
+    apply: Mapping[str, str] = field(default_factory=dict)
+    next_step: str = ""
+
+
+# --- The whole ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """What was read. `tensors` and `parameters` count the model's own, each storage once."""
+
+    path: str
+    format: str
+    bytes: int
+    tensors: int
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """How much of the file was measured."""
+
+    tensors: int
+    measured: int
+    skipped: tuple[TensorSkip, ...] = ()
+
+    @property
+    def status(self) -> Status:
+        """Incomplete as soon as one tensor that should have been measured was not."""
+        return Status.INCOMPLETE if any(s.blocking for s in self.skipped) else Status.COMPLETE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """Everything known about one input; each stage fills in its own part."""
+
+    inputs: tuple[Input, ...]
+    coverage: Coverage
+    evidence: str = "weights"
+    seed: int = 0
+    duration_s: float = 0.0
+    declared: tuple[Declared, ...] = ()
+    remarks: tuple[Remark, ...] = ()
+    modules: tuple[Module, ...] = ()
+    layers: tuple[LayerAudit, ...] = ()
+    tensors: tuple[TensorStatistics, ...] = ()
+    model: tuple[Measurement, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    detected: Detected | None = None
+    findings: tuple[Finding, ...] = ()
+    recommendation: Recommendation | None = None
+
+    def layer(self, name: str) -> LayerAudit:
+        """Return the layer with this name.
+
+        Raises:
+            KeyError: There is no such layer.
+        """
+        for each in self.layers:
+            if each.layer.name == name:
+                return each
+        raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the gate says about an audit."""
+
+    passed: bool
+    fail_on: str
+    reasons: tuple[str, ...]
+    exit_code: int

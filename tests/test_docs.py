@@ -1,0 +1,55 @@
+"""Docs are part of the work: generated pages are fresh, commands in the README run, doctests hold."""
+
+import doctest
+import os
+import re
+import shlex
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from regaudit import measures, rules
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = {"measures.md": measures.describe, "rules.md": rules.describe}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_generated_page_is_fresh(name):
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == PAGES[name](), "run: make docs"
+
+
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```(?:console|sh)\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("regaudit ") and "fixtures/" in line]
+
+
+def test_readme_shows_commands():
+    assert len(readme_commands()) >= 2
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_readme_command_runs(command):
+    arguments = shlex.split(command.split("#")[0])[1:]
+    run = subprocess.run(
+        [sys.executable, "-m", "regaudit", *arguments], cwd=ROOT, capture_output=True, text=True, env=os.environ
+    )
+    assert run.returncode in {0, 1}, run.stderr
+    assert run.stdout
+
+
+def test_links_in_the_docs_lead_somewhere():
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if not link.startswith("http"):
+                assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("module", ["regaudit.pipeline"])
+def test_examples_in_docstrings_run(module, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert doctest.testmod(import_module(module)).failed == 0
