@@ -11,9 +11,11 @@ from regaudit.checkpoints import huggingface, keras, numpy_arrays, safetensors, 
 from regaudit.checkpoints.base import Checkpoint, Format
 from regaudit.checkpoints.sniff import explain_unreadable, look
 
+__all__ = ["FORMATS", "Checkpoint", "Format", "open_checkpoint"]
+
 FORMATS: tuple[Format, ...] = (
+    huggingface.FORMAT,  # before the formats of its files
     safetensors.FORMAT,
-    huggingface.FORMAT,
     torch_zip.FORMAT,
     numpy_arrays.FORMAT,
     keras.FORMAT,
@@ -27,13 +29,12 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         path: A file in any format of `FORMATS`, or a directory that holds one model.
 
     Returns:
-        The open checkpoint; only headers have been read.
-
-    Raises:
-        CheckpointError: The path is missing, unreadable, corrupt, unsafe, or of a format that no reader knows.
+        The open checkpoint; only headers have been read. A path that is missing, unreadable, corrupt, unsafe, or of a
+        format that no reader knows raises a `CheckpointError`.
     """
     candidate = look(Path(path))
     for each in FORMATS:
         if each.claims(candidate):
             return each.open(candidate)
-    raise explain_unreadable(candidate)
+    error = explain_unreadable(candidate)
+    raise error

@@ -6,7 +6,6 @@ ones are looked up in a table of all their codes (7 to 10 times faster than conv
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from regaudit.records import Array
 
 
@@ -36,6 +37,23 @@ def decode(dtype: str, raw: bytes) -> Array:
     """Return the numbers in `raw`, little-endian codes of one dtype (see `Checkpoint.read` for the result types)."""
     kind = DTYPES[dtype]
     return kind.decode(np.frombuffer(raw, kind.raw))
+
+
+def read_span(read_at: Callable[[int, int], bytes], offset: int, dtype: str, start: int, stop: int) -> Array:
+    """Return elements [start, stop) of an array stored contiguously from byte `offset`, decoded.
+
+    Args:
+        read_at: `read_at(offset, count)` returns bytes.
+        offset: Where element 0 begins.
+        dtype: Key of `DTYPES`.
+        start: First element.
+        stop: One past the last element.
+    """
+    bits = DTYPES[dtype].bits
+    first = start * bits // 8
+    raw = read_at(offset + first, (stop * bits + 7) // 8 - first)
+    lead = start - first * 8 // bits  # 1 where a 4-bit element is the second in its byte
+    return decode(dtype, raw)[lead : lead + stop - start]
 
 
 def largest_finite(dtype: str) -> float | None:
@@ -80,13 +98,12 @@ def _small_float(exponent_bits: int, mantissa_bits: int, bias: int, special: str
 
 
 def _exponent_only(codes: Array) -> Array:
-    value = np.ldexp(np.float32(1), codes.astype(np.int32) - 127)
-    return np.where(codes == 255, np.float32(np.nan), value).astype(np.float32)
+    return np.exp2(np.where(codes == 255, np.nan, codes - 127.0)).astype(np.float32)
 
 
-def _fp4(codes: Array) -> Array:
-    nibbles = np.stack([codes & 0xF, codes >> 4], axis=-1).reshape(-1)
-    return _small_float(2, 1, 1, "none")(nibbles)
+def _packed(decode_nibble: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """Return a decoder for two codes to a byte, the first in the low half."""
+    return lambda codes: decode_nibble(np.stack([codes & 0xF, codes >> 4], axis=-1).reshape(-1))
 
 
 DTYPES: dict[str, Dtype] = {
@@ -99,7 +116,7 @@ DTYPES: dict[str, Dtype] = {
     "F8_E4M3FNUZ": Dtype(bits=8, raw="u1", decode=_small_float(4, 3, 8, "fnuz")),
     "F8_E5M2FNUZ": Dtype(bits=8, raw="u1", decode=_small_float(5, 2, 16, "fnuz")),
     "F8_E8M0": Dtype(bits=8, raw="u1", decode=_exponent_only),
-    "F4": Dtype(bits=4, raw="u1", decode=_fp4),
+    "F4": Dtype(bits=4, raw="u1", decode=_packed(_small_float(2, 1, 1, "none"))),
     "C64": Dtype(bits=64, raw="<c8", decode=_same, is_float=False),
     "C128": Dtype(bits=128, raw="<c16", decode=_same, is_float=False),
     "I64": Dtype(bits=64, raw="<i8", decode=_same, is_float=False),
@@ -122,5 +139,6 @@ _LARGEST = {
     "F8_E5M2": 57344.0,
     "F8_E4M3FNUZ": 240.0,
     "F8_E5M2FNUZ": 57344.0,
+    "F8_E8M0": 2.0**127,
     "F4": 6.0,
 }

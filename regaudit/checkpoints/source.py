@@ -7,9 +7,11 @@ shrinks meanwhile gives a short read, not a SIGBUS.
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
-from regaudit.errors import CheckpointError, CorruptCheckpoint
+from regaudit.checkpoints.text import quoted
+from regaudit.errors import CheckpointError, CorruptCheckpoint, UnsafeCheckpoint
 
 
 class Source:
@@ -19,20 +21,25 @@ class Source:
         """Open the file.
 
         Raises:
-            CheckpointError: The file cannot be opened.
+            CheckpointError: The file cannot be opened, or is no regular file.
         """
         self.path = path
         try:
-            self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        except OSError as error:
-            raise CheckpointError(str(path), f"cannot be opened ({error.strerror})") from error
-        self.size = os.fstat(self._descriptor).st_size
+            # NOTE: without O_NONBLOCK, opening a named pipe waits for a writer, for ever.
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(str(path), f"cannot be opened ({_reason(error)})") from error
+        status = os.fstat(self._descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            self.close()
+            raise CheckpointError(str(path), "is no regular file")
+        self.size = status.st_size
 
     def read_at(self, offset: int, count: int) -> bytes:
         """Return exactly `count` bytes from `offset`.
 
         Raises:
-            CorruptCheckpoint: The file ends before that.
+            CorruptCheckpoint: The file ends before that, or the disk cannot read it.
         """
         if offset < 0 or count < 0 or offset + count > self.size:
             raise CorruptCheckpoint(
@@ -42,9 +49,7 @@ class Source:
             )
         parts: list[bytes] = []
         while count:
-            part = os.pread(self._descriptor, count, offset)
-            if not part:
-                raise CorruptCheckpoint(str(self.path), "the file became shorter while it was read")
+            part = self._read_some(offset, count)
             parts.append(part)
             offset += len(part)
             count -= len(part)
@@ -55,3 +60,67 @@ class Source:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def _read_some(self, offset: int, count: int) -> bytes:
+        try:
+            part = os.pread(self._descriptor, count, offset)
+        except OSError as error:
+            raise CorruptCheckpoint(str(self.path), f"cannot be read at byte {offset:,} ({_reason(error)})") from error
+        if not part:
+            raise CorruptCheckpoint(str(self.path), "the file became shorter while it was read")
+        return part
+
+
+def read_whole(path: Path, *, limit: int) -> bytes:
+    """Return the content of a small file.
+
+    Raises:
+        UnsafeCheckpoint: It has more than `limit` bytes.
+    """
+    source = Source(path)
+    try:
+        if source.size > limit:
+            raise UnsafeCheckpoint(str(path), f"has {source.size:,} bytes, the limit is {limit:,}")
+        return source.read_at(0, source.size)
+    finally:
+        source.close()
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a regular file; False also where that may not be known (a link into a locked folder)."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return the path of a file that another file of the folder names, or that belongs beside it.
+
+    A symbolic link must stay in the folder. One exception: the Hugging Face cache keeps every file as a link from
+    `snapshots/<revision>/` to `blobs/` beside it.
+
+    Raises:
+        UnsafeCheckpoint: The name is no plain file name, or its link leads elsewhere.
+    """
+    if name in {"", ".", ".."} or "/" in name or "\\" in name or "\0" in name:
+        raise UnsafeCheckpoint(str(folder), f"{quoted(name)} is named as a file of this folder, but leads out of it")
+    path = folder / name
+    if path.is_symlink():
+        target = Path(os.path.realpath(path))
+        if not any(target.is_relative_to(root) for root in _roots(Path(os.path.realpath(folder)))):
+            raise UnsafeCheckpoint(
+                str(path),
+                f"is a symbolic link to {quoted(str(target))}, outside of its folder",
+                "If you trust it, put the file itself in the folder.",
+            )
+    return path
+
+
+def _roots(folder: Path) -> tuple[Path, ...]:
+    blobs = (parent.parent / "blobs" for parent in folder.parents if parent.name == "snapshots")
+    return (folder, *blobs)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -1,0 +1,396 @@
+"""HDF5 files as trees of plain arrays: nothing outside of the file is followed, no array is read before it is asked for.
+
+Left alone, libhdf5 opens other files where a link, an external storage or a virtual dataset names them, loads the
+filter plugins that a dataset names, and allocates what a dataset declares (CVE-2026-1669 and CVE-2026-0897 in Keras).
+All of it is refused here while the tree is read, before any array is.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count, takewhile
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from regaudit.checkpoints.base import MAX_EXPANSION, MAX_RANK, MAX_TENSORS
+from regaudit.checkpoints.dtypes import DTYPES, decode
+from regaudit.checkpoints.text import quoted
+from regaudit.errors import CorruptCheckpoint, MissingExtra, UnsafeCheckpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from _typeshed import WriteableBuffer
+
+    from regaudit.records import Array
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+MAX_DEPTH = 64  # groups in groups; two models nested in each other make 9
+MAX_CHUNK_BYTES = 256 << 20  # libhdf5 holds a whole chunk in memory; h5py makes chunks of about 1 MB
+MAX_TEXT_BYTES = 32 << 20  # of an attribute; the configuration of Keras' ResNet152 has 0.3 MB
+FILL_ALLOWANCE = 64 << 10  # bytes granted as stored: libhdf5 stores nothing of an array that was never written
+_BUILT_IN_FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})  # deflate … scale-offset; LZF comes with h5py
+_TEXTS = ("name", "model_config", "training_config", "keras_version")
+_LISTS = ("layer_names", "weight_names")
+_HEAP_MAGIC = b"GCOL"
+_HEAP_HEADER = 16  # bytes before a heap's first object, and before the bytes of each object
+# Everything that h5py raises for a malformed file.
+_ERRORS = (OSError, KeyError, ValueError, RuntimeError, TypeError, OverflowError, NotImplementedError, MemoryError)
+_CUT_SHORT = "The download or copy was cut short or damaged; fetch the file again."
+
+Object: TypeAlias = Any  # an object of h5py, which has no types
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """One array: what it is and where its bytes are.
+
+    Args:
+        path: In the file, from the root.
+        shape: As stored.
+        dtype: In the spelling of safetensors; "" where it holds no numbers that we read.
+        nbytes: Of the decoded array.
+        problem: Why it cannot be read ("" if it can).
+        address: Of its header; two names with one address are one array.
+        offset: Where its bytes begin, if they lie in one piece and in our byte order; else None.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    nbytes: int
+    problem: str
+    address: int
+    offset: int | None
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A folder of the file: members in the order in which they were written; the attributes that Keras writes."""
+
+    path: str
+    groups: Mapping[str, Group]
+    datasets: Mapping[str, Dataset]
+    texts: Mapping[str, str]
+    lists: Mapping[str, tuple[str, ...]]
+
+    def every(self) -> Iterator[Dataset]:
+        """Yield all arrays in it and below, in file order."""
+        yield from self.datasets.values()
+        for group in self.groups.values():
+            yield from group.every()
+
+
+class Hdf5File:
+    """An open HDF5 file: `root` is its tree, `read` its numbers."""
+
+    def __init__(self, where: str, size: int, read_at: Callable[[int, int], bytes]) -> None:
+        """Read the tree.
+
+        Args:
+            where: The file, for messages.
+            size: Of the file in bytes.
+            read_at: `read_at(offset, count)` returns bytes of it; thread-safe.
+
+        Raises:
+            MissingExtra: h5py is not installed.
+        """
+        try:
+            import h5py
+        except ImportError as error:
+            raise MissingExtra(where, "h5py", "keras") from error
+        self._h5py = h5py
+        self._where = where
+        self._size = size
+        self._read_at = read_at
+        self._lock = threading.Lock()
+        self._latest: tuple[str, Object] = ("", None)  # kept open so that its chunk stays inflated
+        with _in_plain_words(where):
+            self._file: Object = h5py.File(_Window(size, read_at), "r", rdcc_nbytes=MAX_CHUNK_BYTES)
+        try:
+            self.root = _Walk(h5py, where, size).group(self._file, "/", 0)
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self, dataset: Dataset, start: int, stop: int) -> Array:
+        """Return flat elements [start, stop) in C order (see `Checkpoint.read`)."""
+        if dataset.offset is not None:
+            width = DTYPES[dataset.dtype].bits // 8
+            return decode(dataset.dtype, self._read_at(dataset.offset + start * width, (stop - start) * width))
+        where = f"{self._where}: {quoted(dataset.path)}"
+        with self._lock, _in_plain_words(where):
+            if self._latest[0] != dataset.path:
+                self._latest = (dataset.path, self._file[dataset.path])
+            blocks = [np.asarray(self._latest[1][index]) for index in _pieces(dataset.shape, start, stop)]
+        raw = b"".join(_little_endian(block) for block in blocks)
+        return decode(dataset.dtype, raw)
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self._latest = ("", None)
+        with suppress(*_ERRORS):  # a corrupt file may not even close; nothing was written
+            self._file.close()
+
+
+class _Walk:
+    """One pass over a file's tree that refuses what must not be followed, allocated or repeated."""
+
+    def __init__(self, h5py: Object, where: str, size: int) -> None:
+        self._h5py = h5py
+        self._where = where
+        self._size = size
+        self._groups: set[int] = set()
+        self._objects = 0
+        self._bytes = 0
+
+    def group(self, item: Object, path: str, depth: int) -> Group:
+        where = self._at(path)
+        if depth > MAX_DEPTH:
+            raise UnsafeCheckpoint(where, f"groups are nested more than {MAX_DEPTH} deep")
+        with _in_plain_words(where):
+            address = self._address(item)
+            texts, lists = _texts(item), _lists(item)
+            members = sorted(self._members(item, path), key=lambda member: member[0])
+        if address in self._groups:
+            raise UnsafeCheckpoint(where, "the group has two names, so the file's tree has a loop or a second root")
+        self._groups.add(address)
+        groups: dict[str, Group] = {}
+        datasets: dict[str, Dataset] = {}
+        for _, name, member in members:
+            below = f"{path.rstrip('/')}/{name}"
+            if isinstance(member, self._h5py.Group):
+                groups[name] = self.group(member, below, depth + 1)
+            elif isinstance(member, self._h5py.Dataset):
+                datasets[name] = self._dataset(member, below)
+        return Group(path=path, groups=groups, datasets=datasets, texts=texts, lists=lists)
+
+    def _members(self, item: Object, path: str) -> Iterator[tuple[int, str, Object]]:
+        for name in item:
+            self._objects += 1
+            if self._objects > MAX_TENSORS:
+                raise UnsafeCheckpoint(self._where, f"has more than {MAX_TENSORS:,} arrays and groups")
+            link = item.get(name, getlink=True)
+            if not isinstance(link, self._h5py.HardLink):
+                raise UnsafeCheckpoint(
+                    self._at(f"{path.rstrip('/')}/{name}"),
+                    f"is a {_link_words(link)}, not an array of this file; Keras writes no such links",
+                )
+            member = item[name]
+            yield self._address(member), name, member
+
+    def _dataset(self, item: Object, path: str) -> Dataset:
+        with _in_plain_words(self._at(path)):
+            shape = item.shape
+            external, virtual = item.external, item.is_virtual
+            stored, chunk = item.id.get_storage_size(), item.chunks
+            dtype, problem = _dtype(item), _problem(item)
+            width = item.dtype.itemsize
+            offset = self._offset(item)
+            address = self._address(item)
+        if external or virtual:
+            kind = "outside of this file" if external else "in other arrays (a virtual dataset)"
+            raise UnsafeCheckpoint(self._at(path), f"keeps its numbers {kind}; Keras writes no such arrays")
+        if shape is None:
+            shape, problem = (), "has no shape"
+        nbytes = math.prod(shape) * width
+        self._check_size(path, nbytes, stored, chunk_bytes=math.prod(chunk or ()) * width if chunk else 0)
+        if not problem and offset is not None and offset + nbytes > self._size:
+            raise CorruptCheckpoint(self._at(path), "its numbers lie beyond the end of the file", _CUT_SHORT)
+        return Dataset(
+            path=path, shape=tuple(shape), dtype="" if problem else dtype, nbytes=nbytes, problem=problem,
+            address=address, offset=offset,
+        )  # fmt: skip
+
+    def _check_size(self, path: str, nbytes: int, stored: int, *, chunk_bytes: int) -> None:
+        self._bytes += nbytes
+        if nbytes > MAX_EXPANSION * max(stored, FILL_ALLOWANCE):
+            raise UnsafeCheckpoint(self._at(path), f"declares {nbytes:,} bytes, {stored:,} are stored")
+        if self._bytes > MAX_EXPANSION * max(self._size, FILL_ALLOWANCE):
+            raise UnsafeCheckpoint(self._where, f"its arrays declare more than {MAX_EXPANSION} times the file's size")
+        if chunk_bytes > MAX_CHUNK_BYTES:
+            raise UnsafeCheckpoint(
+                self._at(path), f"is stored in chunks of {chunk_bytes:,} bytes, the limit is {MAX_CHUNK_BYTES:,}"
+            )
+
+    def _offset(self, item: Object) -> int | None:
+        exact = item.id.get_type().equal(self._h5py.h5t.py_create(item.dtype))
+        if not exact or item.dtype.byteorder == ">" or item.dtype.kind not in "fiu" or item.chunks is not None:
+            return None
+        offset = item.id.get_offset()
+        return None if offset is None else int(offset)
+
+    def _address(self, item: Object) -> int:
+        return int(self._h5py.h5o.get_info(item.id).addr)
+
+    def _at(self, path: str) -> str:
+        return f"{self._where}: {quoted(path)}"
+
+
+class _Window(io.RawIOBase):
+    """The read-only, seekable file object that h5py asks for, over positioned reads."""
+
+    def __init__(self, size: int, read_at: Callable[[int, int], bytes]) -> None:
+        self._size = size
+        self._read_at = read_at
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = base + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        if self._read(self._position, 4) == _HEAP_MAGIC:
+            self._check_heap(self._position)
+        found = self._read(self._position, len(view))
+        length = len(found)
+        view[:length] = found
+        # NOTE: h5py ignores the length that is returned; what lies beyond the end must not be stray memory.
+        view[length:] = bytes(len(view) - length)
+        self._position += length
+        return length
+
+    def _read(self, offset: int, length: int) -> bytes:
+        available = max(0, min(length, self._size - offset))
+        return self._read_at(offset, available) if available else b""
+
+    def _check_heap(self, start: int) -> None:
+        """Refuse a heap of texts whose objects do not follow each other: libhdf5 2.0 would read it for ever.
+
+        Source:
+            HDF5 File Format Specification 3.0, section III.E (Global Heap).
+        """
+        end = start + int.from_bytes(self._read(start + 8, 8), "little")
+        position = start + _HEAP_HEADER
+        while position + _HEAP_HEADER <= min(end, self._size):
+            header = self._read(position, _HEAP_HEADER)
+            is_free = header[:2] == bytes(2)
+            size = int.from_bytes(header[8:], "little")
+            step = size if is_free else _HEAP_HEADER + -(-size // 8) * 8
+            if step < _HEAP_HEADER or position + step > end:
+                raise OSError("a heap of texts contradicts itself")
+            position += step
+
+
+@contextmanager
+def _in_plain_words(where: str) -> Iterator[None]:
+    try:
+        yield
+    except _ERRORS as error:
+        raise CorruptCheckpoint(where, f"cannot be read as HDF5 ({_reason(error)})", _CUT_SHORT) from error
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _link_words(link: Object) -> str:
+    """Return "link to '/x' in 'secret.h5'", whatever kind of link it is."""
+    target = quoted(str(getattr(link, "path", "")))
+    file = getattr(link, "filename", "")
+    return f"link to {target} in {quoted(str(file))}" if file else f"link to {target}"
+
+
+def _dtype(item: Object) -> str:
+    """Return the dtype in the spelling of safetensors, "" for what is none."""
+    kind, width = item.dtype.kind, item.dtype.itemsize
+    if kind == "b":
+        return "BOOL"
+    if kind == "V" and width == 2 and item.dtype.fields is None:
+        return "BF16"  # h5py knows no bfloat16: Keras stores its two bytes as they are
+    name = {"f": "F", "i": "I", "u": "U", "c": "C"}.get(kind, "") + str(8 * width)
+    return name if name in DTYPES else ""
+
+
+def _problem(item: Object) -> str:
+    """Return why an array cannot be read as numbers, "" if it can."""
+    if not _dtype(item):
+        return f"holds no numbers (dtype {item.dtype.kind}{item.dtype.itemsize})"
+    if item.shape is not None and len(item.shape) > MAX_RANK:
+        return f"has {len(item.shape)} axes"
+    plan = item.id.get_create_plist()
+    filters = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
+    if unknown := sorted(filters - _BUILT_IN_FILTERS):
+        return f"is compressed with a plugin of libhdf5 (filter {unknown[0]}), which is not loaded"
+    return ""
+
+
+def _texts(item: Object) -> dict[str, str]:
+    found = {key: _text(_attribute(item, key)) for key in _TEXTS if key in item.attrs}
+    return {key: text for key, text in found.items() if text is not None}
+
+
+def _lists(item: Object) -> dict[str, tuple[str, ...]]:
+    """Return lists of names; Keras splits one of more than 64 kB over `weight_names0`, `weight_names1` and so on."""
+    found: dict[str, tuple[str, ...]] = {}
+    for key in _LISTS:
+        numbered = takewhile(lambda part: part in item.attrs, (f"{key}{number}" for number in count()))
+        parts = [key] if key in item.attrs else list(numbered)
+        if parts:
+            names = (_text(name) for part in parts for name in np.ravel(_attribute(item, part)))
+            found[key] = tuple(name for name in names if name is not None)
+    return found
+
+
+def _attribute(item: Object, key: str) -> Object:
+    stored = item.attrs.get_id(key)
+    if math.prod(stored.shape) * stored.dtype.itemsize > MAX_TEXT_BYTES:
+        raise ValueError(f"the attribute {key} has more than {MAX_TEXT_BYTES:,} bytes")
+    return item.attrs[key]
+
+
+def _text(value: object) -> str | None:
+    """Return text without lone surrogates, which could never be printed; None for what is no text."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, str):
+        return printable(value)
+    return None
+
+
+def printable(name: str) -> str:
+    """Return a name of the file in which bytes that are no UTF-8 are written out as escapes."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _pieces(shape: tuple[int, ...], start: int, stop: int, index: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the indices of blocks that together are the flat elements [start, stop), in order."""
+    if start == stop:
+        return
+    if not shape:
+        yield index
+        return
+    row = math.prod(shape[1:])
+    (first, head), (last, tail) = divmod(start, row), divmod(stop, row)
+    if head or first == last:
+        yield from _pieces(shape[1:], head, min(row, stop - first * row), (*index, first))
+        first += 1
+    if first < last:
+        yield (*index, slice(first, last))
+    if tail and first <= last:
+        yield from _pieces(shape[1:], 0, tail, (*index, last))
+
+
+def _little_endian(block: Array) -> bytes:
+    return block.astype(block.dtype.newbyteorder("<"), copy=False).tobytes()

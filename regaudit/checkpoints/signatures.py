@@ -1,0 +1,192 @@
+"""Formats that regaudit recognises and does not read: how to tell them by content, and which export to make.
+
+Sources: the formats' own documentation; GGUF, TFLite and HDF5 by their magic numbers, protocol buffers (ONNX) and
+MessagePack (Flax) by the tags of their first fields, pickles by the modules that they name.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from regaudit.checkpoints.text import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from regaudit.checkpoints.base import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What something is, as the end of a sentence that begins with its path, and what to do."""
+
+    problem: str
+    fix: str
+
+
+_UNPACK = "Unpack it and give the model file in it."
+_SAVE_STATE = "In PyTorch: torch.save(model.state_dict(), 'model.pt')."
+_SAVE_SAFETENSORS = "Save the arrays with safetensors.numpy.save_file, or as .npz."
+_SAVE_SKLEARN = "Save its arrays: numpy.savez('model.npz', kernel=model.coef_, bias=model.intercept_)."
+_EXPORT_KERAS = "Load it in Keras and save it: model.save('model.keras')."
+_REFETCH = "Download the file again; a private one needs a login."
+_ONNX_FIX = "Give the checkpoint that it was exported from: an export has lost dropout, and often normalization."
+
+_BY_START: tuple[tuple[bytes, Known], ...] = (
+    (b"\x1f\x8b", Known("is compressed with gzip", _UNPACK)),
+    (b"\x28\xb5\x2f\xfd", Known("is compressed with zstd", _UNPACK)),
+    (b"\xfd7zXZ\x00", Known("is compressed with xz", _UNPACK)),
+    (b"BZh", Known("is compressed with bzip2", _UNPACK)),
+    (b"\x04\x22\x4d\x18", Known("is compressed with lz4", _UNPACK)),
+    (b"7z\xbc\xaf\x27\x1c", Known("is a 7-Zip archive", _UNPACK)),
+    (b"Rar!", Known("is a RAR archive", _UNPACK)),
+    (b"GGUF", Known("is a GGUF file (llama.cpp)", "Give the safetensors checkpoint that it was converted from.")),
+    (b"lmgg", Known("is a GGML file, from before GGUF", "Give the checkpoint that it was converted from.")),
+    (b"tjgg", Known("is a GGML file, from before GGUF", "Give the checkpoint that it was converted from.")),
+    (b"binf", Known("is an XGBoost model: trees, not layers with kernels", "regaudit audits networks.")),
+    (b"tree\nversion=", Known("is a LightGBM model: trees, not layers with kernels", "regaudit audits networks.")),
+    (b"CBM1", Known("is a CatBoost model: trees, not layers with kernels", "regaudit audits networks.")),
+    (b"ptrt", Known("is a TensorRT engine", "Give the checkpoint that it was built from.")),
+    (b"ftrt", Known("is a TensorRT engine", "Give the checkpoint that it was built from.")),
+    (b"\x89PNG", Known("is a PNG image", "Give a model file.")),
+    (b"\xff\xd8\xff", Known("is a JPEG image", "Give a model file.")),
+    (b"GIF8", Known("is a GIF image", "Give a model file.")),
+    (b"%PDF", Known("is a PDF document", "Give a model file.")),
+    (b"\x7fELF", Known("is a program or library", "Give a model file.")),
+)
+# torch.save wrote this number, as a pickle of its own, at the start of every file before PyTorch 1.6.
+_TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_PICKLED: tuple[tuple[bytes, str, str], ...] = (
+    (b"sklearn", "scikit-learn object", _SAVE_SKLEARN),
+    (b"joblib", "joblib object", _SAVE_SKLEARN),
+    (b"jax", "set of JAX arrays", _SAVE_SAFETENSORS),
+    (b"flax", "set of Flax parameters", _SAVE_SAFETENSORS),
+    (b"StructuredToParameterName@@", "set of PaddlePaddle parameters", _SAVE_SAFETENSORS),
+    (b"xgboost", "XGBoost model: trees, not layers with kernels", "regaudit audits networks."),
+    (b"lightgbm", "LightGBM model: trees, not layers with kernels", "regaudit audits networks."),
+    (b"torch.distributed.checkpoint", "index of a distributed PyTorch checkpoint", "Give the directory that holds it."),
+    (b"torch", "PyTorch object that torch.save did not write", _SAVE_STATE),
+    (b"", "Python object", _SAVE_SAFETENSORS),
+)
+_DEEPSPEED = Known("is a DeepSpeed checkpoint", "Convert it with the zero_to_fp32.py that DeepSpeed put beside it.")
+_MEGATRON = Known("is a Megatron checkpoint, split by rank", "Convert it to a Hugging Face checkpoint first.")
+_ORBAX = Known("is an Orbax checkpoint (JAX)", _SAVE_SAFETENSORS)
+_SAVED_MODEL = Known("is a TensorFlow SavedModel", _EXPORT_KERAS)
+_TF_CHECKPOINT = Known(
+    "is a TensorFlow checkpoint", "Load it into its Keras model and save that: model.save('model.keras')."
+)
+_DISTRIBUTED = Known(
+    "is a distributed PyTorch checkpoint (DCP)",
+    "Convert it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch DIRECTORY model.pt",
+)
+_DIRECTORIES: tuple[tuple[tuple[str, ...], Known], ...] = (
+    (("saved_model.pb",), _SAVED_MODEL),
+    (("_METADATA", "manifest.ocdbt"), _ORBAX),
+    (("_CHECKPOINT_METADATA",), _ORBAX),
+    (("*.distcp",), _DISTRIBUTED),
+    (("latest", "global_step*"), _DEEPSPEED),
+    (("*_model_states.pt",), _DEEPSPEED),
+    (("latest_checkpointed_iteration.txt",), _MEGATRON),
+    (("mp_rank_*",), _MEGATRON),
+    (("Manifest.json", "Data"), Known("is a Core ML package", "Give the checkpoint that it was converted from.")),
+    (("*.data-?????-of-?????",), _TF_CHECKPOINT),
+)
+_INNER = 264  # the last of the marks inside a file ends at byte 262
+_ONNX_VERSIONS = 32  # ir_version is 14 in 2026
+_ONNX_SECOND_TAGS = b"\x12\x1a\x22\x2a\x32\x3a\x42"  # producer_name … opset_import, after ir_version (onnx.proto)
+
+
+def of_file(candidate: Candidate) -> Known | None:
+    """Return what a file is, by its first bytes; None where they say nothing."""
+    head = candidate.head
+    by_start = (known for start, known in _BY_START if head.startswith(start))
+    return next(by_start, None) or _served_instead(head) or _pickled(head) or _by_inner_mark(candidate)
+
+
+def of_zip(archive: Candidate) -> Known | None:
+    """Return what a zip archive is, by the names in it; None where they say nothing."""
+
+    def has(pattern: str) -> bool:
+        return _any_like(archive.members, pattern)
+
+    if has("*constants.pkl") or has("*/code/*"):
+        return Known("is a TorchScript program", _SAVE_STATE)
+    if has("*archive_format") or has("*models/*.json"):
+        return Known("is a torch.export program (.pt2)", "In PyTorch: torch.save(program.state_dict, 'model.pt').")
+    if "schema.json" in archive.members:
+        return Known("is a skops file (scikit-learn)", _SAVE_SKLEARN)
+    if has("*saved_model.pb"):
+        return Known("is a zipped TensorFlow SavedModel", _EXPORT_KERAS)
+    return None
+
+
+def of_directory(directory: Candidate) -> Known | None:
+    """Return what a directory is, by the names in it; None where they say nothing."""
+    path, names = directory.path, directory.members
+    if "model_index.json" in names:
+        models = listed(sorted(each.parent.name for each in path.glob("*/config.json")))
+        return Known(f"is a diffusers pipeline of several models: {models}", "Give the folder of one of them.")
+    for patterns, known in _DIRECTORIES:
+        if all(_any_like(names, pattern) for pattern in patterns):
+            return known
+    return None
+
+
+def is_partial(name: str) -> bool:
+    """Return whether a file is one rank's part of a training checkpoint, no model by itself."""
+    return any(fnmatchcase(name, pattern) for pattern in ("*_model_states.pt", "*_optim_states.pt", "*.distcp"))
+
+
+def _any_like(names: Iterable[str], pattern: str) -> bool:
+    return any(fnmatchcase(name, pattern) for name in names)
+
+
+def _served_instead(head: bytes) -> Known | None:
+    text = head.lstrip().lower()
+    if text.startswith(b"version https://git-lfs"):
+        size = re.search(rb"\nsize (\d{1,20})\n", head)
+        real = f" of a file of {int(size[1]):,} bytes" if size else ""
+        return Known(f"is a Git LFS pointer{real}, not the file itself", "Run: git lfs pull")
+    if text.startswith((b"<!doctype html", b"<html")):
+        return Known("is an HTML page, as servers send in place of a file", _REFETCH)
+    if text.startswith(b"<?xml"):
+        return Known("is an XML text, as servers send in place of a file", _REFETCH)
+    return None
+
+
+def _pickled(head: bytes) -> Known | None:
+    if head.startswith(_TORCH_LEGACY):
+        return Known(
+            "is a PyTorch file in the form from before version 1.6",
+            "Save it again: torch.save(torch.load('old.pt', weights_only=True), 'new.pt').",
+        )
+    if not b"\x80\x02" <= head[:2] <= b"\x80\x05":
+        return None
+    what, fix = next((what, fix) for mark, what, fix in _PICKLED if mark in head)
+    return Known(f"is a pickled {what}; regaudit runs no code from a file", fix)
+
+
+def _by_inner_mark(candidate: Candidate) -> Known | None:
+    head, name = candidate.head.ljust(_INNER, b"\0"), candidate.path.name
+    if name == "saved_model.pb":
+        return _SAVED_MODEL
+    if name.endswith(".mlmodel"):
+        return Known("is a Core ML model", "Give the checkpoint that it was converted from.")
+    if head[4:8] == b"TFL3":
+        return Known("is a TensorFlow Lite model", "Give the Keras model that it was converted from.")
+    if head[257:262] == b"ustar" or head.startswith(b"sys_info\0"):
+        return Known("is a tar archive (NeMo writes them, and PyTorch before 0.2)", _UNPACK)
+    if head[0] == 0x08 and head[1] < _ONNX_VERSIONS and head[2] in _ONNX_SECOND_TAGS:
+        return Known("is an ONNX graph", _ONNX_FIX)
+    if b"_CHECKPOINTABLE_OBJECT_GRAPH" in head or re.search(r"\.data-\d{5}-of-\d{5}$", name):
+        return _TF_CHECKPOINT
+    if head[:1] == b"{" and b"learner" in head:
+        return Known("is an XGBoost model: trees, not layers with kernels", "regaudit audits networks.")
+    if 0x81 <= head[0] <= 0x8F and 0xA1 <= head[1] <= 0xBF and head[2:3].isalpha():  # a short map, a short string
+        return Known("is a MessagePack file, as Flax writes", _SAVE_SAFETENSORS)
+    if head.lstrip().startswith(b"{"):
+        return Known("is a JSON text, no model", "Give the model file, or the directory that holds both.")
+    return None

@@ -1,0 +1,43 @@
+"""The program's commands in one place."""
+
+from typing import Annotated
+
+import typer
+
+from regaudit.cli import check, inspect, rule, schema
+
+HELP = """
+Audit trained models for regularization effects, and recommend a kernel, bias or activity penalty.
+
+\b
+  regaudit inspect model.safetensors     what regularization did to it, and what to do
+  regaudit check model.safetensors       the same as a gate for CI
+  regaudit rule                          what is checked, and why
+"""
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+app.command(help=inspect.HELP)(inspect.inspect)
+app.command(help=check.HELP)(check.check)
+app.command(help=rule.HELP)(rule.rule)
+app.command(help=schema.HELP)(schema.schema)
+
+
+@app.callback(invoke_without_command=True, help=HELP)
+def main(
+    context: typer.Context,
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", show_default=False)] = False,
+) -> None:
+    """Print the version, or the help where no command is given."""
+    if version:
+        from regaudit import __version__
+
+        typer.echo(f"regaudit {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        context.exit(2)

@@ -1,0 +1,57 @@
+"""`regaudit check`: the same audit, judged by a policy: the gate of a CI job."""
+
+from regaudit.cli import options
+from regaudit.cli.audited import Request, audited
+from regaudit.cli.messages import choose
+from regaudit.config import FAIL_ON_CHOICES, Policy
+
+HELP = """
+Fail on defects: the gate for CI.
+
+\b
+  regaudit check model.safetensors
+  regaudit check checkpoint.pt --fail-on warn -o report.json
+
+The same audit as inspect, judged: each finding has a severity, error, warn or info.
+
+\b
+Exit code 0: passed
+          1: failed: a finding is as severe as --fail-on or more
+          2: an option is wrong; nothing was read
+          3: the input, or a weight in it, could not be read: never a pass
+"""
+
+
+def check(
+    source: options.Input,
+    *,
+    fail_on: options.FailOn = "error",
+    format: options.Format = "text",  # noqa: A002, the option's name
+    output: options.Output = None,
+    tensors: options.Tensors = False,
+    spectrum: options.Spectrum = "auto",
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+    color: options.Color = "auto",
+    no_progress: options.NoProgress = False,
+) -> int:
+    """Audit and judge one input; the parameters are the options of the command.
+
+    Returns:
+        The exit code.
+    """
+    choose("--fail-on", fail_on, list(FAIL_ON_CHOICES))
+    return audited(
+        Request(
+            source=source,
+            format=format,
+            outputs=output or [],
+            tensors=tensors,
+            spectrum=spectrum,
+            verbose=verbose,
+            quiet=quiet,
+            color=color,
+            no_progress=no_progress,
+        ),
+        Policy(fail_on=fail_on),
+    )

@@ -1,0 +1,197 @@
+"""Where reports go: one to stdout, any number to files, each whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regaudit.cli.messages import choose
+from regaudit.errors import CheckpointError, ConfigError
+from regaudit.reports import REPORTERS, View
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from regaudit.reports import Report, Reporter
+
+FILE_WIDTH = 100  # columns of a text report that no screen shows
+COLORS = ["auto", "always", "never"]
+
+# What a screen without Unicode shows instead.
+_ASCII = str.maketrans({
+    "×": "x", "–": "-", "—": "-", "·": "|", "…": "...", "−": "-", "λ": "lambda", "≥": ">=", "≤": "<=",
+    "σ": "sigma", "‖": "|", "Σ": "sum ", "²": "^2", "√": "sqrt", "≈": "~", "→": "->", "←": "<-", "’": "'",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """A file that a report is written to."""
+
+    path: Path
+    reporter: Reporter
+
+
+def reporter_named(name: str, option: str = "--format") -> Reporter:
+    """Return the reporter of a format; a `ConfigError` rises where there is none of this name."""
+    known = [each.name for each in REPORTERS]
+    return REPORTERS[known.index(choose(option, name, known))]
+
+
+def destinations(outputs: Iterable[str], source: str) -> tuple[Destination, ...]:
+    """Return where `-o [FORMAT=]FILE` options point, checked before anything is read.
+
+    Args:
+        outputs: The options as given.
+        source: The input, which no output may replace.
+
+    Raises:
+        ConfigError: A format is unknown, a folder is missing, or a file is given twice or belongs to the input.
+    """
+    found: list[Destination] = []
+    for each in outputs:
+        destination = _parsed(each)
+        _check(destination.path, Path(source))
+        if any(_is_same(destination.path, other.path) for other in found):
+            raise ConfigError(f"--output names the file {destination.path} twice")
+        found.append(destination)
+    return tuple(found)
+
+
+def write_files(report: Report, where: Sequence[Destination]) -> None:
+    """Render the report into every file: all are staged beside their targets, then renamed over them.
+
+    Raises:
+        CheckpointError: A file cannot be written; nothing half-written stays.
+    """
+    view = replace(report.view, width=FILE_WIDTH, color=False)
+    staged: list[tuple[Path, Path]] = []
+    try:
+        for each in where:
+            content = each.reporter.render(replace(report, view=view))
+            staged.append((_stage(each.path, content), each.path))
+        for temporary, target in staged:
+            temporary.replace(target)
+    except OSError as error:
+        name = error.filename or "a report"
+        raise CheckpointError(str(name), f"the report cannot be written ({error.strerror})") from error
+    finally:
+        for temporary, _ in staged:
+            temporary.unlink(missing_ok=True)
+
+
+def write_stdout(content: str | bytes) -> None:
+    """Write a report to stdout; a reader who has gone away (`| head`) changes nothing.
+
+    Raises:
+        CheckpointError: stdout cannot take it (a full disk).
+    """
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content if isinstance(content, bytes) else _encoded(content))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+    except OSError as error:
+        _discard_stdout()
+        raise CheckpointError("stdout", f"the report cannot be written ({error.strerror})") from error
+
+
+def screen(color: str, *, verbose: bool, quiet: bool) -> View:
+    """Return how the report is to look on stdout.
+
+    Args:
+        color: auto, always or never; auto asks NO_COLOR, FORCE_COLOR, TERM and whether stdout is a terminal.
+        verbose: As `View.verbose`.
+        quiet: As `View.quiet`.
+    """
+    choose("--color", color, COLORS)
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    colored = color == "always" or (color == "auto" and _wants_color(is_terminal=is_terminal))
+    return View(width=_columns(is_terminal=is_terminal), color=colored, verbose=verbose, quiet=quiet)
+
+
+def _parsed(output: str) -> Destination:
+    name, separator, path = output.partition("=")
+    if separator and name.isalnum():
+        return Destination(path=_file(path), reporter=reporter_named(name, "--output"))
+    for each in REPORTERS:
+        if output.lower().endswith(each.suffixes):
+            return Destination(path=_file(output), reporter=each)
+    known = ", ".join(suffix for each in REPORTERS for suffix in each.suffixes)
+    raise ConfigError(f"--output {output}: no format ends like this; use {known}, or FORMAT={output}")
+
+
+def _file(path: str) -> Path:
+    if path in {"", "-"}:
+        raise ConfigError("--output needs the name of a file; --format chooses what goes to stdout")
+    return Path(path).resolve()
+
+
+def _check(path: Path, source: Path) -> None:
+    if not path.parent.is_dir():
+        raise ConfigError(f"--output {path}: the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"--output {path}: the folder {path.parent} is not writable")
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"--output {path}: not a regular file")
+    if _is_same(path, source) or (path.exists() and source.is_dir() and path.parent == source.resolve()):
+        raise ConfigError(f"--output {path} would replace a file of the input; choose another name or folder")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return one == other.resolve() or one.samefile(other)
+    return False
+
+
+def _stage(target: Path, content: str | bytes) -> Path:
+    """Return a new file beside the target that holds the content, with the permissions that any new file gets."""
+    raw = content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace")
+    temporary = target.with_name(f".regaudit-{os.urandom(8).hex()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def _encoded(text: str) -> bytes:
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        return text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_ASCII).encode(encoding, "backslashreplace")
+
+
+def _discard_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush fails silently."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _wants_color(*, is_terminal: bool) -> bool:
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") not in {"", "0"}:
+        return True
+    return is_terminal and os.environ.get("TERM") != "dumb"
+
+
+def _columns(*, is_terminal: bool) -> int:
+    import shutil
+
+    fallback = (FILE_WIDTH, 24)
+    if is_terminal or os.environ.get("COLUMNS"):
+        return shutil.get_terminal_size(fallback).columns
+    return FILE_WIDTH

@@ -1,0 +1,64 @@
+"""Which effects of regularization are visible in the weights, each with the evidence for and against.
+
+An effect is a description with a confidence. Its null is what random weights of the same shape would show, and the role of
+the layer decides first what may be said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from regaudit.effects import (
+    bias,
+    collapsed,
+    heavy_tailed,
+    low_rank,
+    scale,
+    scale_free,
+    sparse,
+    structured,
+    untouched,
+)
+from regaudit.effects.base import Detector, view
+from regaudit.effects.declared import compare
+from regaudit.effects.detected import detect
+
+if TYPE_CHECKING:
+    from regaudit.records import Audit, Effect
+
+__all__ = ["EFFECTS", "Detector", "detect", "see"]
+
+# The order is that of the report: what is plain first, mere descriptions last.
+EFFECTS: tuple[Detector, ...] = (
+    collapsed.UNITS_COLLAPSED,
+    collapsed.INPUTS_IGNORED,
+    sparse.SPARSE,
+    structured.STRUCTURED,
+    sparse.NEARLY_SPARSE,
+    scale.SHRUNK,
+    scale.GROWN,
+    low_rank.LOW_RANK,
+    bias.DOMINANT,
+    bias.NEAR_ORIGIN,
+    untouched.KERNEL,
+    untouched.BIAS,
+    heavy_tailed.HEAVY_TAILED,
+    scale_free.SCALE_FREE,
+)
+
+
+def see(audit: Audit) -> tuple[Effect, ...]:
+    """Return the effects that are visible in a measured model, then how each declared penalty fits them.
+
+    Args:
+        audit: With layers measured.
+
+    Returns:
+        Effects in the order of `EFFECTS`, layer by layer, then one `declared-…` effect for each declared penalty.
+
+    Source: each effect's module.
+    """
+    model = view(audit)
+    seen = tuple(effect for detector in EFFECTS for effect in detector.see(model))
+    return seen + tuple(compare(replace(model, effects=seen)))

@@ -1,0 +1,94 @@
+"""Numbers from weights: each measure is a function of one record, and is listed here once.
+
+A new measure is a function with its `Measure` in the file of its family; a new family is a file and its line in
+`FAMILIES`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from regaudit.measures import bias, distribution, initial, model, normalization, norms, sparsity
+from regaudit.measures import spectrum as spectra
+from regaudit.measures.blocks import Blocks
+from regaudit.measures.statistics import tensor_statistics
+from regaudit.measures.subject import Subject, not_finite
+from regaudit.measures.summary import summarize
+from regaudit.measures.taking import Taken
+from regaudit.records import Layer, LayerAudit, Measurement, Parameter, Use
+
+if TYPE_CHECKING:
+    from regaudit.measures.base import Measure
+
+__all__ = ["FAMILIES", "MEASURES", "Parameter", "measure", "measure_model", "tensor_statistics"]
+
+_OF_LAYERS: tuple[tuple[str, tuple[Measure[Subject], ...]], ...] = (
+    ("Norms of kernels", norms.MEASURES),
+    ("Growth over the initialisation", initial.MEASURES),
+    ("Zeros and units", sparsity.MEASURES),
+    ("Shape of the distribution", distribution.MEASURES),
+    ("Spectrum", spectra.MEASURES),
+    ("Biases", bias.MEASURES),
+    ("Normalizations", normalization.MEASURES),
+)
+FAMILIES: tuple[tuple[str, tuple[Measure[Any], ...]], ...] = (*_OF_LAYERS, ("Whole model", model.MEASURES))
+MEASURES: tuple[Measure[Any], ...] = tuple(each for _, family in FAMILIES for each in family)
+
+_BY_USE = {use: tuple(each for _, family in _OF_LAYERS for each in family if each.use is use) for use in Use}
+_COUNTS = frozenset(f"{use}.nonfinite_count" for use in Use)
+
+
+def measure(layer: Layer, *, spectrum: str = "auto") -> LayerAudit:
+    """Take every measure of a layer.
+
+    Args:
+        layer: The layer; its parameters are read in bounded memory.
+        spectrum: Which spectra to compute: "auto" (what takes seconds), "full" (what memory allows), "off".
+
+    Returns:
+        The layer with a measurement or a skip for each measure of each parameter that it has.
+
+    Raises:
+        CheckpointError: The bytes of a parameter cannot be read.
+    """  # noqa: DOC502 - raised by `Parameter.load`
+    taken = Taken(layer.name)
+    kernel: Subject | None = None
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        for parameter in sorted(layer.parameters, key=lambda each: each.use is not Use.KERNEL):
+            if not parameter.size:
+                taken.skip(_BY_USE[parameter.use], "has no elements")
+                continue
+            blocks = Blocks(parameter)
+            subject = Subject(layer, parameter, blocks, summarize(blocks), spectrum, kernel)
+            kernel = kernel or (subject if parameter.use is Use.KERNEL else None)
+            _take(subject, taken)
+    return LayerAudit(layer=layer, measurements=tuple(taken.measurements), skips=tuple(taken.skips))
+
+
+def measure_model(layers: tuple[LayerAudit, ...]) -> tuple[Measurement, ...]:
+    """Return the measures of the whole model; those that cannot be taken are left out.
+
+    Args:
+        layers: All layers, measured, in network order; each storage in one layer only.
+
+    Returns:
+        Measurements whose `layer` is "".
+    """
+    taken = Taken("")
+    taken.take(model.MEASURES, model.Model(layers))
+    return tuple(taken.measurements)
+
+
+def _take(subject: Subject, taken: Taken) -> None:
+    """Take what may be taken of a parameter: nothing but the count where an element is not finite."""
+    measures = _BY_USE[subject.parameter.use]
+    if subject.summary.nonfinite:
+        taken.take([each for each in measures if each.name in _COUNTS], subject)
+        taken.skip([each for each in measures if each.name not in _COUNTS], not_finite(subject.summary))
+        return
+    role = subject.layer.role
+    taken.take([each for each in measures if role not in each.not_for], subject)
+    refused = [each for each in measures if role in each.not_for]
+    taken.skip(refused, f"says nothing of the role {role}")

@@ -1,0 +1,69 @@
+"""What a measure says of itself, and how it says that it cannot be taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+
+from regaudit.records import Role, Use
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Value: TypeAlias = float | tuple[float, str]
+S = TypeVar("S")
+
+ORIENTATION_UNKNOWN = "orientation unknown"
+ALL_ZERO = "all weights are 0"
+
+
+class NotMeasurable(Exception):  # noqa: N818 - a reason, not a failure: it becomes a `Skip`
+    """Raised by a measure that cannot be taken; the message is the reason of the `Skip`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure(Generic[S]):
+    """One number that can be taken of a parameter of a layer, or of the whole model.
+
+    Args:
+        name: `use.quantity` ("kernel.fro_norm"), or `model.quantity`.
+        formula: The definition, on one line.
+        unit: Unit of the value ("w" is the unit of the weights, "" a pure number).
+        range: The values that can occur.
+        source: Author and year, or "definition".
+        tells: What the number says, in one sentence.
+        trap: What it must not be taken for ("" if nothing).
+        not_for: Roles of which it says nothing, so that it is skipped.
+        function: The value, or the value with a detail; raises `NotMeasurable`.
+    """
+
+    name: str
+    formula: str
+    unit: str = ""
+    range: str
+    source: str = "definition"
+    tells: str
+    trap: str = ""
+    not_for: frozenset[Role] = frozenset()
+    function: Callable[[S], Value]
+
+    @property
+    def use(self) -> Use | None:
+        """The parameter it is taken of; None for the whole model."""
+        prefix = self.name.partition(".")[0]
+        return None if prefix == "model" else Use(prefix)
+
+
+def require(holds: bool, reason: str) -> None:  # noqa: FBT001 - reads as a sentence
+    """Raise the reason unless the condition holds.
+
+    Raises:
+        NotMeasurable: It does not.
+    """
+    if not holds:
+        raise NotMeasurable(reason)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: "1 row", "65,536 rows"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -1,0 +1,43 @@
+"""Measures applied to a record: a value becomes a `Measurement`, a reason a `Skip`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from regaudit.measures.base import Measure, NotMeasurable
+from regaudit.records import Measurement, Skip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+S = TypeVar("S")
+
+
+@dataclass(slots=True)
+class Taken:
+    """What was measured of one layer ("" for the model), and what was not."""
+
+    layer: str
+    measurements: list[Measurement] = field(default_factory=list)
+    skips: list[Skip] = field(default_factory=list)
+
+    def take(self, measures: Iterable[Measure[S]], record: S) -> None:
+        """Apply measures to the record that they are defined on."""
+        for measure in measures:
+            try:
+                value = measure.function(record)
+            except NotMeasurable as reason:
+                self.skips.append(Skip(layer=self.layer, measure=measure.name, reason=str(reason)))
+                continue
+            number, detail = value if isinstance(value, tuple) else (value, "")
+            if math.isfinite(number):
+                made = Measurement(layer=self.layer, measure=measure.name, value=float(number), detail=detail)
+                self.measurements.append(made)
+            else:
+                self.skip((measure,), "too large for a double")
+
+    def skip(self, measures: Iterable[Measure[S]], reason: str) -> None:
+        """Skip measures, all for one reason."""
+        self.skips.extend(Skip(layer=self.layer, measure=each.name, reason=reason) for each in measures)

@@ -1,0 +1,147 @@
+"""The lines that apply a penalty in Keras and in PyTorch, ready to paste."""
+
+from __future__ import annotations
+
+from regaudit.records import Norm, Site
+
+# Kernels: every trained array with two axes or more that is no embedding table. Norm scales and biases have one axis.
+_KERNELS = """\
+from torch import nn
+tables = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+kernels = [p for p in model.parameters() if p.ndim > 1 and id(p) not in tables]
+others = [p for p in model.parameters() if p.ndim <= 1 or id(p) in tables]
+"""
+_BIASES = """\
+from torch import nn
+layers = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+biases = [m.bias for m in model.modules() if isinstance(m, layers) and m.bias is not None]
+"""
+_ACTIVITIES = """\
+from torch import nn
+activities = []  # before the activation function; Keras' are after it: there, hook the ReLU modules instead
+for module in model.modules():
+    if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        module.register_forward_hook(lambda module, inputs, y: activities.append(y))
+activities.clear()  # every step, before the forward pass
+"""
+_DECAY = """\
+optimizer = torch.optim.Adam([  # or SGD; AdamW's weight_decay is another thing
+    {{"params": kernels, "weight_decay": {decay:g}}},  # 2 x {strength:g}: torch counts half of the square
+    {{"params": others, "weight_decay": 0.0}}], lr=learning_rate)"""
+_ADAMW = """\
+optimizer = torch.optim.AdamW([
+    {{"params": kernels, "weight_decay": {decay:g}}},
+    {{"params": others, "weight_decay": 0.0}}], lr=learning_rate)"""
+_KERAS_ADAMW = """\
+from keras import optimizers
+optimizer = optimizers.AdamW(learning_rate=1e-4, weight_decay={decay:g})
+optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "embeddings"])"""
+_PROXIMAL = """
+# The gradient of |w| leaves no exact zeros. With SGD, drop that term and shrink after optimizer.step():
+# with torch.no_grad():
+#     for p in kernels: p.copy_(p.sign() * (p.abs() - learning_rate * {strength:g}).clamp(min=0))"""
+_NO_DECAY = "optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=0.0)"
+_ELEMENT = {Norm.L1: "abs()", Norm.L2: "square()"}
+
+
+def keras_lines(site: Site, norm: Norm | None, strength: float) -> str:
+    """Return the Keras lines that apply a penalty.
+
+    Args:
+        site: kernel, bias or activity; none for no penalty.
+        norm: L1 or L2; None for no penalty.
+        strength: λ in Keras' unit.
+
+    Returns:
+        Python source; compiles as it stands.
+
+    Source: keras.regularizers (Keras 3.15).
+    """
+    if site is Site.NONE or norm is None:
+        return "# Leave out kernel_regularizer, bias_regularizer and activity_regularizer."
+    where = "Dense and Conv layer; not Embedding, not normalization"
+    return (
+        "from keras import layers, regularizers\n"
+        f"layers.Dense(64, {site}_regularizer=regularizers.{norm.upper()}({strength:g}))  # every {where}"
+    )
+
+
+def torch_lines(site: Site, norm: Norm | None, strength: float) -> str:
+    """Return the PyTorch lines that apply a penalty with the same meaning as Keras'.
+
+    Kernel L2 goes into SGD's or Adam's `weight_decay` = 2λ; AdamW's is another thing. The others are terms of the loss.
+
+    Args:
+        site: kernel, bias or activity; none for no penalty.
+        norm: L1 or L2; None for no penalty.
+        strength: λ in Keras' unit.
+
+    Returns:
+        Python source over the names model, loss_fn, x, y and learning_rate; compiles as it stands.
+
+    Source: torch.optim (PyTorch 2.13).
+    """
+    if norm is None:
+        return _NO_DECAY
+    match site:
+        case Site.NONE:
+            return _NO_DECAY
+        case Site.KERNEL if norm is Norm.L2:
+            return _KERNELS + _DECAY.format(decay=2 * strength, strength=strength)
+        case Site.KERNEL:
+            return _KERNELS + _term(norm, strength, "kernels") + _PROXIMAL.format(strength=strength)
+        case Site.BIAS:
+            return _BIASES + _term(norm, strength, "biases")
+        case Site.ACTIVITY:
+            return _ACTIVITIES + _term(norm, strength, "activities") + " / len(x)"
+
+
+def keras_adamw_lines(decay: float) -> str:
+    """Return the Keras lines for decoupled weight decay of the kernels.
+
+    Args:
+        decay: AdamW's weight_decay.
+
+    Returns:
+        Python source; compiles as it stands.
+
+    Source: keras.optimizers.AdamW (Keras 3.15).
+    """
+    return _KERAS_ADAMW.format(decay=decay)
+
+
+def torch_adamw_lines(decay: float) -> str:
+    """Return the PyTorch lines for decoupled weight decay of the kernels.
+
+    Args:
+        decay: AdamW's weight_decay.
+
+    Returns:
+        Python source over the names model and learning_rate; compiles as it stands.
+
+    Source: torch.optim.AdamW (PyTorch 2.13).
+    """
+    return _KERNELS + _ADAMW.format(decay=decay)
+
+
+def adamw_sentence(decay_low: float, decay_high: float) -> str:
+    """Return what to do where the optimizer is AdamW, whose decay has no λ.
+
+    Args:
+        decay_low: AdamW's weight_decay at the low end of practice.
+        decay_high: And at the high end.
+
+    Returns:
+        One or two sentences.
+
+    Source: Wang & Aitchison 2024, arXiv:2405.13698 (the timescale).
+    """
+    return (
+        f"AdamW: weight_decay {decay_low:g} to {decay_high:g} on the kernels, 0 on the rest. It is no L2 penalty and has no "
+        "λ: it forgets over 1 / (learning rate x weight_decay) steps, which should lie between one epoch and the whole "
+        f"training (with learning rate 0.001, {1 / (1e-3 * decay_high):,.0f} to {1 / (1e-3 * decay_low):,.0f} steps)."
+    )
+
+
+def _term(norm: Norm, strength: float, name: str) -> str:
+    return f"loss = loss_fn(model(x), y) + {strength:g} * sum(a.{_ELEMENT[norm]}.sum() for a in {name})"

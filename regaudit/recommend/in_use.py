@@ -1,0 +1,83 @@
+"""Which penalties the file declares, in Keras' unit."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from regaudit.penalties.units import NORM_OF_KIND, NoStrength, Strength, canonical
+from regaudit.records import Norm, Site
+
+if TYPE_CHECKING:
+    from regaudit.records import Declared
+
+# Declared sites that are a layer's kernel under another word; what is missing here (scale, offset, inputs) is none.
+_SITES = {"bias": Site.BIAS, "activity": Site.ACTIVITY}
+_DECAYS = frozenset({"weight_decay", "decoupled_weight_decay"})  # in use even where they have no λ
+_NOT_A_SITE = frozenset({"scale", "offset", "inputs", "loss"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InUse:
+    """A penalty that the model was trained with, as declared for most layers.
+
+    Args:
+        site: What it acts on.
+        norm: L1 or L2.
+        strength: λ in Keras' unit; None for decoupled decay and for the decay of an unknown optimizer.
+        number: As the file has it.
+        entries: The declarations that say so, at least one.
+        no_strength: Why there is no λ, as a whole sentence; "" where there is one.
+    """
+
+    site: Site
+    norm: Norm
+    strength: float | None
+    number: float
+    entries: tuple[Declared, ...]
+    no_strength: str
+
+
+def in_use(declared: tuple[Declared, ...]) -> InUse | None:
+    """Return the penalty that most declarations name, one on kernels before all others; None where there is none.
+
+    Args:
+        declared: Everything that the file declares; zeros and what is no L1 or L2 are passed over.
+
+    Returns:
+        The penalty in use.
+
+    Source: definition.
+    """
+    found: dict[tuple[Site, Norm, float | None, float], list[Declared]] = defaultdict(list)
+    for entry in declared:
+        penalty = _penalty(entry)
+        if penalty:
+            found[penalty].append(entry)
+    if not found:
+        return None
+    key, entries = max(found.items(), key=lambda item: (item[0][0] is Site.KERNEL, len(item[1])))
+    site, norm, strength, number = key
+    reason = canonical(entries[0])
+    return InUse(
+        site=site,
+        norm=norm,
+        strength=strength,
+        number=number,
+        entries=tuple(entries),
+        no_strength=reason.reason if isinstance(reason, NoStrength) else "",
+    )
+
+
+def _penalty(entry: Declared) -> tuple[Site, Norm, float | None, float] | None:
+    norm = NORM_OF_KIND.get(entry.kind)
+    number = entry.value or 0.0
+    if norm is None or not 0 < number < math.inf or entry.site in _NOT_A_SITE:
+        return None
+    strength = canonical(entry)
+    value = strength.value if isinstance(strength, Strength) else None
+    if value is None and entry.kind not in _DECAYS:
+        return None
+    return _SITES.get(entry.site, Site.KERNEL), norm, value, number

@@ -1,0 +1,225 @@
+"""The decision at the level of weights: keep, reduce or leave out what is declared, or add the field's default.
+
+Weights cannot show overfitting, so what decides is the file's own declaration, plain signs of collapse, and else the recipe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from regaudit.effects.base import scale_text
+from regaudit.recommend.words import counted, number
+from regaudit.records import Action, Norm, Reason, Site
+
+if TYPE_CHECKING:
+    from regaudit.recommend.in_use import InUse
+    from regaudit.recommend.model import Model
+
+# Signs of collapse: over one unit in five dead, half of the weights in all-zero kernels, or kernels at a quarter of their
+# initial scale under a penalty above the default (our choices). A low rank is none: of 4 small networks under their best
+# kernel L2 2 had one, and no dead unit.
+DEAD_ABOVE = 0.2
+MOSTLY_ZERO = 0.5
+SHRUNK_TO = 0.25
+SURE_AFTER_COLLAPSE = 0.25  # of the default, where an unknown penalty or pruning left its marks
+REDUCE_BY = 10  # divides the declared strength; a tenth and three tenths of it were measured, and zero
+REDUCE_HIGH = 0.3
+FACTOR_OF_DOUBT = 10  # each way, for the penalties that have no range of practice
+
+SURE_OF_NONE = 0.5
+SURE_OF_REDUCE = 0.5
+SURE_OF_KEEP = 0.3  # weights neither speak against what is in use nor for it
+SURE_OF_ADAPTERS = 0.3
+SURE_OF_ADD = 0.25  # more than someone declared, because practice takes more
+SURE_OF_NOTHING = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to train with next, and why; strengths in Keras' unit.
+
+    `decay` is AdamW's weight_decay where that is what to apply.
+    """
+
+    action: Action
+    site: Site
+    norm: Norm | None
+    strength: float | None
+    low: float | None
+    high: float | None
+    basis: str
+    confidence: float
+    because: Reason
+    decay: float | None = None
+
+
+def decide(model: Model) -> Plan:
+    """Return the plan that the weights and the file's declarations allow.
+
+    Args:
+        model: With effects and the penalty in use.
+
+    Returns:
+        The first that applies of: nothing to penalise, all zero, what is declared (less of it after a collapse), the default.
+    """
+    if not model.kernels:
+        return _nothing_to_penalise(model)
+    if _zero_share(model) >= MOSTLY_ZERO:
+        return _all_zero(model)
+    collapse = _collapse(model)
+    used = model.in_use
+    if not used:
+        return _default(model, collapse)
+    if collapse and used.site is Site.KERNEL and used.strength is not None:
+        return _reduced(used, used.strength, collapse)
+    return _relative_to(model, used)
+
+
+def _nothing_to_penalise(model: Model) -> Plan:
+    if model.adapters:
+        text = (
+            f"The file holds {counted(model.adapters, 'low-rank update')}: the rank already bounds the product, and adapters are "
+            "trained without decay by default."
+        )
+        reason = Reason(text=text, measure="layers.adapters", value=float(model.adapters))
+        return _no_penalty("default", SURE_OF_ADAPTERS, reason)
+    skipped = len(model.audit.coverage.skipped)
+    text = (
+        f"No kernel could be measured that a penalty may act on: {counted(len(model.view.subjects), 'layer')} read, "
+        f"{counted(skipped, 'tensor')} skipped."
+    )
+    return _no_penalty("default", SURE_OF_NOTHING, Reason(text=text, measure="coverage.skipped", value=float(skipped)))
+
+
+def _zero_share(model: Model) -> float:
+    return sum(s.size for s in model.kernels if s.values.get("kernel.zero_fraction") == 1.0) / model.size
+
+
+def _all_zero(model: Model) -> Plan:
+    share = _zero_share(model)
+    text = f"{share:.0%} of the weights lie in kernels that are all zero: there is nothing that a penalty could hold."
+    return _no_penalty("weights", SURE_OF_NONE, Reason(text=text, measure="kernel.zero_fraction", value=share))
+
+
+def _collapse(model: Model) -> Reason | None:
+    """Return the plain sign that the model was held too tightly, if there is one."""
+    if model.dead_fraction > DEAD_ABOVE:
+        text = f"{model.dead_fraction:.0%} of the units have no weights: the model lost capacity that it was given."
+        return Reason(text=text, measure="kernel.dead_out_fraction", value=model.dead_fraction)
+    return _overshrunk(model)
+
+
+def _overshrunk(model: Model) -> Reason | None:
+    used, growth = model.in_use, model.growth
+    if not used or used.strength is None or growth is None or used.site is not Site.KERNEL:
+        return None
+    if growth >= SHRUNK_TO or used.strength <= model.recipe.strength:
+        return None
+    text = (
+        f"The weights have {scale_text(growth)} of their initial scale under a declared strength of {number(used.strength)}, above the "
+        f"{number(model.recipe.strength)} that {model.recipe.kind} usually takes."
+    )
+    return Reason(text=text, measure="model.growth_median", value=growth)
+
+
+def _reduced(used: InUse, strength: float, because: Reason) -> Plan:
+    return Plan(
+        action=Action.REDUCE,
+        site=used.site,
+        norm=used.norm,
+        strength=strength / REDUCE_BY,
+        low=0.0,
+        high=REDUCE_HIGH * strength,
+        basis="weights",
+        confidence=SURE_OF_REDUCE,
+        because=because,
+    )
+
+
+def _relative_to(model: Model, used: InUse) -> Plan:
+    # What is declared stays where practice allows it, and else comes to the default.
+    if used.strength is None:
+        return _keep_decay(model, used)
+    recipe = model.recipe
+    name = f"{used.site} {used.norm.upper()} {number(used.strength)} in Keras' unit on {_scope(model)} ({used.entries[0].where})"
+    if used.site is not Site.KERNEL or used.norm is not Norm.L2 or recipe.low <= used.strength <= recipe.high:
+        text = f"The file declares {name}, and nothing in the weights speaks against it."
+        return _declared(model, used, Action.KEEP, used.strength, SURE_OF_KEEP, text)
+    text = f"The file declares {name}; {recipe.kind} usually takes {number(recipe.low)} to {number(recipe.high)}."
+    if used.strength > recipe.high:
+        return _declared(model, used, Action.REDUCE, recipe.strength, recipe.confidence, text)
+    return _declared(model, used, Action.ADD, recipe.strength, min(recipe.confidence, SURE_OF_ADD), text)
+
+
+def _scope(model: Model) -> str:
+    """Return how many of the kernels the penalty in use acts on, in words."""
+    return f"{len(model.penalised)} of {counted(len(model.kernels), 'layer')}"
+
+
+def _declared(model: Model, used: InUse, action: Action, strength: float, confidence: float, text: str) -> Plan:
+    same_range = used.site is Site.KERNEL and used.norm is Norm.L2
+    return Plan(
+        action=action,
+        site=used.site,
+        norm=used.norm,
+        strength=strength,
+        low=min(model.recipe.low, strength) if same_range else strength / FACTOR_OF_DOUBT,
+        high=max(model.recipe.high, strength) if same_range else strength * FACTOR_OF_DOUBT,
+        basis="declared",
+        confidence=confidence,
+        because=Reason(text=text, measure=f"declared.{used.norm}", value=used.strength),
+    )
+
+
+def _keep_decay(model: Model, used: InUse) -> Plan:
+    text = (
+        f"The file declares weight_decay {used.number:g} ({used.entries[0].where}). {used.no_strength} Keep it as it is; the "
+        f"strength {number(model.recipe.strength)} is for an L2 term in the loss instead."
+    )
+    return Plan(
+        action=Action.KEEP,
+        site=Site.KERNEL,
+        norm=Norm.L2,
+        strength=model.recipe.strength,
+        low=model.recipe.low,
+        high=model.recipe.high,
+        basis="declared",
+        confidence=SURE_OF_KEEP,
+        because=Reason(text=text, measure="declared.weight_decay", value=used.number),
+        decay=used.number,
+    )
+
+
+def _default(model: Model, collapse: Reason | None) -> Plan:
+    recipe = model.recipe
+    text = "The file declares no penalty, and weights alone cannot show overfitting: this is the field's default."
+    because = Reason(text=text, measure="declared.penalties", value=0.0)
+    if collapse:
+        text = f"{collapse.text} The file declares no penalty that did this; in its place take the field's default."
+        because = Reason(text=text, measure=collapse.measure, value=collapse.value)
+    return Plan(
+        action=Action.ADD,
+        site=Site.KERNEL,
+        norm=Norm.L2,
+        strength=recipe.strength,
+        low=recipe.low,
+        high=recipe.high,
+        basis="default",
+        confidence=min(recipe.confidence, SURE_AFTER_COLLAPSE) if collapse else recipe.confidence,
+        because=because,
+    )
+
+
+def _no_penalty(basis: str, confidence: float, because: Reason) -> Plan:
+    return Plan(
+        action=Action.NONE,
+        site=Site.NONE,
+        norm=None,
+        strength=None,
+        low=None,
+        high=None,
+        basis=basis,
+        confidence=confidence,
+        because=because,
+    )

@@ -1,0 +1,78 @@
+"""What a reporter gets and what it is: a finished audit in, text or bytes out; nothing is judged here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from regaudit.records import Audit, Status, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+INCOMPLETE_EXIT = 3  # DESIGN: an input or a part of it could not be read or measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """How much to show, and for which screen; it never changes what is said.
+
+    Args:
+        width: Columns of the screen.
+        color: Whether the text may carry ANSI colours.
+        verbose: Show every layer with every measurement.
+        quiet: Show only the verdict and what needs attention.
+    """
+
+    width: int = 100
+    color: bool = False
+    verbose: bool = False
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """An input that could not be read: where, why, and what to do about it."""
+
+    path: str
+    problem: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything a reporter may show. `verdict` is absent where no gate was asked for."""
+
+    audit: Audit
+    verdict: Verdict | None = None
+    problems: tuple[Problem, ...] = ()
+    view: View = field(default_factory=View)
+
+    @property
+    def status(self) -> Status:
+        """Complete where every input was read and every weight in it measured."""
+        return Status.INCOMPLETE if self.problems else self.audit.coverage.status
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the run, the same in every format: incomplete wins over a failed gate."""
+        if self.status is Status.INCOMPLETE:
+            return INCOMPLETE_EXIT
+        return self.verdict.exit_code if self.verdict else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reporter:
+    """An output format.
+
+    Args:
+        name: The word for `--format`.
+        suffixes: File suffixes that mean it, with their dots.
+        render: The report in this format: bytes, or text that the command line encodes for its screen.
+        is_for_people: It is read on a screen, where errors have been said already on stderr.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    render: Callable[[Report], str | bytes]
+    is_for_people: bool = False

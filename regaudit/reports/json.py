@@ -1,0 +1,268 @@
+"""The audit as JSON: version 1 of the contract that others build on, field by field, apart from the records.
+
+Adding a field is a minor version; removing or redefining one is version 2. `schema/report-1.0.schema.json` is its
+schema. Numbers are finite always; what could not be measured is among the `skips` with its reason.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from regaudit.reports.base import Report, Reporter
+from regaudit.reports.folding import shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from regaudit import records
+    from regaudit.records import Audit, LayerAudit, Measurement, Parameter, TensorStatistics
+
+SCHEMA_VERSION = "1.0"
+SCHEMA = Path(__file__).parent / "schema" / f"report-{SCHEMA_VERSION}.schema.json"
+
+# Enough to tell float32 values apart (9) and to compare reports; fewer than where platforms begin to differ (13).
+SIGNIFICANT_DIGITS = 12
+
+Object = dict[str, Any]
+
+
+def render(report: Report) -> bytes:
+    """Return the whole report as one JSON document: sorted keys, ASCII, finite numbers, a trailing newline."""
+    text = json.dumps(_plain(document(report)), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=True)
+    return text.encode("ascii") + b"\n"
+
+
+def document(report: Report) -> Object:
+    """Return the report as plain dictionaries and lists, numbers not yet rounded."""
+    from regaudit import __version__
+
+    audit = report.audit
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tool": {"name": "regaudit", "version": __version__},
+        "run": {
+            "status": report.status,
+            "evidence": audit.evidence,
+            "seed": audit.seed,
+            "duration_s": audit.duration_s,
+        },
+        "errors": [{"path": each.path, "problem": each.problem, "fix": each.fix} for each in report.problems],
+        "inputs": [_input(each) for each in audit.inputs],
+        "coverage": _coverage(audit.coverage),
+        "remarks": [{"kind": each.kind, "where": each.where, "text": each.text} for each in audit.remarks],
+        "declared": [_declared(each) for each in audit.declared],
+        "layers": [_layer(each) for each in audit.layers],
+        "model": _measured(audit.model),
+        "tensors": [_tensor(each) for each in audit.tensors],
+        "detected": _detected(audit.detected),
+        "effects": [_effect(each) for each in audit.effects],
+        "findings": [_finding(each) for each in audit.findings],
+        "recommendation": _recommendation(audit),
+        "gate": _gate(report.verdict),
+        "exit_code": report.exit_code,
+    }
+
+
+REPORTER = Reporter(name="json", suffixes=(".json",), render=render)
+
+
+def _plain(value: object) -> object:
+    """Return the value with floats rounded and text that every JSON reader accepts."""
+    if isinstance(value, dict):
+        return {_text(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not value.is_integer():
+        return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+    return _text(value) if isinstance(value, str) else value
+
+
+def _text(text: str) -> str:
+    # A lone surrogate may be written as \ud800, but strict readers refuse the document (RFC 8259, section 8.2)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _input(source: records.Input) -> Object:
+    return {
+        "path": source.path,
+        "format": source.format,
+        "bytes": source.bytes,
+        "tensors": source.tensors,
+        "parameters": source.parameters,
+        "ran_code": False,
+    }
+
+
+def _coverage(coverage: records.Coverage) -> Object:
+    return {
+        "tensors": coverage.tensors,
+        "measured": coverage.measured,
+        "skipped": [
+            {"tensor": each.tensor, "reason": each.reason, "blocking": each.blocking} for each in coverage.skipped
+        ],
+    }
+
+
+def _declared(declared: records.Declared) -> Object:
+    from regaudit.penalties.units import Strength, canonical
+
+    converted = canonical(declared)
+    strength = converted if isinstance(converted, Strength) else None
+    return {
+        "target": declared.target,
+        "site": declared.site,
+        "kind": declared.kind,
+        "value": declared.value,
+        "unit": declared.unit,
+        "where": declared.where,
+        "note": declared.note,
+        "l1": strength.value if strength and strength.norm == "l1" else None,
+        "l2": strength.value if strength and strength.norm == "l2" else None,
+    }
+
+
+def _layer(audit: LayerAudit) -> Object:
+    layer = audit.layer
+    return {
+        "name": layer.name,
+        "role": layer.role,
+        "op": layer.op,
+        "part": layer.part,
+        "confidence": layer.confidence,
+        "evidence": layer.evidence,
+        "activation": layer.activation,
+        "followed_by": layer.followed_by,
+        "is_output": layer.is_output,
+        "tied_to": layer.tied_to,
+        "tensors": {each.use: " + ".join(each.tensors) for each in layer.parameters},
+        "dtypes": {each.use: each.dtype for each in layer.parameters},
+        "shape": shape_of(audit),
+        "axes": _axes(layer.parameters),
+        "parameters": layer.size,
+        **_measured(audit.measurements),
+        "skips": [{"measure": each.measure, "reason": each.reason} for each in audit.skips],
+    }
+
+
+def _axes(parameters: tuple[Parameter, ...]) -> list[str]:
+    return [*next((each.axes for each in parameters if each.use == "kernel"), ())]
+
+
+def _measured(measurements: Iterable[Measurement]) -> Object:
+    measurements = tuple(measurements)
+    return {
+        "measurements": {each.measure: each.value for each in measurements},
+        "details": {each.measure: each.detail for each in measurements if each.detail},
+    }
+
+
+def _tensor(statistics: TensorStatistics) -> Object:
+    tensor = statistics.tensor
+    return {
+        "name": tensor.name,
+        "shape": tensor.shape,
+        "dtype": tensor.dtype,
+        "bytes": tensor.nbytes,
+        "source": tensor.source,
+        "shares": tensor.shares or None,
+        "role": statistics.role,
+        "layer": statistics.layer or None,
+        "sum": statistics.sum,
+        "fro_norm": statistics.fro_norm,
+        "min": statistics.minimum,
+        "max": statistics.maximum,
+        "zero_fraction": statistics.zeros / tensor.size if tensor.size else None,
+        "nonfinite": statistics.nonfinite,
+    }
+
+
+def _detected(detected: records.Detected | None) -> Object | None:
+    if detected is None:
+        return None
+    return {
+        "site": detected.site,
+        "norm": detected.norm,
+        "strength": detected.strength,
+        "strength_low": detected.strength_low,
+        "strength_high": detected.strength_high,
+        "confidence": detected.confidence,
+        "basis": detected.basis,
+        "rationale": detected.rationale,
+    }
+
+
+def _effect(effect: records.Effect) -> Object:
+    return {
+        "layer": effect.layer or None,
+        "target": effect.target,
+        "effect": effect.effect,
+        "confidence": effect.confidence,
+        "text": effect.text,
+        "evidence": [_evidence(each) for each in effect.evidence],
+        "against": [_evidence(each) for each in effect.against],
+    }
+
+
+def _evidence(evidence: records.Evidence) -> Object:
+    return {
+        "measure": evidence.measure,
+        "value": evidence.value,
+        "expected": evidence.expected,
+        "text": evidence.text,
+    }
+
+
+def _finding(finding: records.Finding) -> Object:
+    return {
+        "rule": finding.rule,
+        "name": finding.name,
+        "severity": finding.severity,
+        "confidence": finding.confidence,
+        "status": finding.status,
+        "layer": finding.layer or None,
+        "tensor": finding.tensor or None,
+        "message": finding.message,
+        "evidence": {
+            "metric": finding.metric,
+            "value": finding.value,
+            "op": finding.op,
+            "threshold": finding.threshold,
+        },
+        "fingerprint": finding.fingerprint,
+    }
+
+
+def _recommendation(audit: Audit) -> Object | None:
+    advice = audit.recommendation
+    if advice is None:
+        return None
+    return {
+        "action": advice.action,
+        "estimand": advice.estimand,
+        "objective": advice.objective,
+        "site": advice.site,
+        "norm": advice.norm,
+        "strength": advice.strength,
+        "strength_low": advice.strength_low,
+        "strength_high": advice.strength_high,
+        "expected_gain": None,
+        "basis": advice.basis,
+        "confidence": advice.confidence,
+        "rationale": [
+            {"text": each.text, "measure": each.measure or None, "value": each.value} for each in advice.rationale
+        ],
+        "alternatives": [
+            {"site": each.site, "norm": each.norm, "why_not": each.why_not} for each in advice.alternatives
+        ],
+        "layers": [{"layers": each.layers, "advice": each.advice, "reason": each.reason} for each in advice.layers],
+        "apply": dict(advice.apply),
+        "next_step": advice.next_step,
+    }
+
+
+def _gate(verdict: records.Verdict | None) -> Object | None:
+    if verdict is None:
+        return None
+    return {"passed": verdict.passed, "fail_on": verdict.fail_on, "reasons": verdict.reasons}

@@ -1,0 +1,158 @@
+"""Hygiene rules: an audit in, findings out.
+
+A new rule is one file here that defines a `RULE`, and its entry in `RULES`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from regaudit.errors import ConfigError
+from regaudit.records import Audit, Finding, Severity
+from regaudit.rules import (
+    adapter_no_effect,
+    audit_incomplete,
+    bias_dominance,
+    declared_penalty_before_norm,
+    declared_penalty_invisible,
+    file_contains_code,
+    file_dangling_index,
+    file_optimizer_state,
+    file_other_weights,
+    file_unlisted_tensor,
+    file_unreadable_tensor,
+    file_unsafe_global,
+    kernel_all_zero,
+    kernel_constant,
+    kernel_dead_units,
+    kernel_duplicate,
+    kernel_duplicate_units,
+    kernel_ignored_inputs,
+    kernel_mostly_zero,
+    kernel_outlier_weights,
+    kernel_rank_collapse,
+    kernel_runaway_scale,
+    nonfinite_values,
+    norm_invalid_variance,
+    norm_zero_scale,
+    pages,
+    precision_half_range,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from regaudit.rules.base import Rule
+
+RULES: tuple[Rule, ...] = (
+    nonfinite_values.RULE,
+    kernel_all_zero.RULE,
+    kernel_constant.RULE,
+    kernel_dead_units.RULE,
+    kernel_ignored_inputs.RULE,
+    kernel_duplicate_units.RULE,
+    kernel_duplicate.RULE,
+    kernel_mostly_zero.RULE,
+    kernel_runaway_scale.RULE,
+    kernel_outlier_weights.RULE,
+    bias_dominance.RULE,
+    kernel_rank_collapse.RULE,
+    norm_invalid_variance.RULE,
+    norm_zero_scale.RULE,
+    declared_penalty_before_norm.RULE,
+    declared_penalty_invisible.RULE,
+    precision_half_range.RULE,
+    adapter_no_effect.RULE,
+    file_dangling_index.RULE,
+    file_unlisted_tensor.RULE,
+    file_optimizer_state.RULE,
+    file_other_weights.RULE,
+    file_contains_code.RULE,
+    file_unsafe_global.RULE,
+    file_unreadable_tensor.RULE,
+    audit_incomplete.RULE,
+)
+
+_RANK = {severity: rank for rank, severity in enumerate(Severity)}
+
+
+def run(audit: Audit) -> tuple[Finding, ...]:
+    """Run every rule.
+
+    Args:
+        audit: With everything filled in up to the effects.
+
+    Returns:
+        The findings, worst first, then in the order of the layers (findings about the file come before them). On one
+        layer a finding is left out where another, at least as severe, explains it.
+    """
+    found = [each for rule in RULES for each in rule.check(audit)]
+    position = {each.layer.name: index for index, each in enumerate(audit.layers)}
+    kept = sorted(_root_causes(found), key=lambda f: (_RANK[f.severity], position.get(f.layer, -1)))
+    return tuple(_with_fingerprints(kept))
+
+
+def find(code_or_name: str) -> Rule:
+    """Return the rule with this code or name, in any case.
+
+    Raises:
+        ConfigError: There is none; the message names the nearest.
+    """
+    wanted = code_or_name.strip().lower()
+    by_word = {word: rule for rule in RULES for word in (rule.code.lower(), rule.name)}
+    if wanted in by_word:
+        return by_word[wanted]
+    near = get_close_matches(wanted, by_word, n=3, cutoff=0.5)
+    hint = (
+        f"Did you mean {' or '.join(_spelled(word) for word in near)}?" if near else "`regaudit rule` lists them all."
+    )
+    raise ConfigError(f"There is no rule {code_or_name!r}. {hint}")
+
+
+def describe() -> str:
+    """Return `docs/rules.md`, made from the rules."""
+    return pages.markdown(RULES)
+
+
+def explain(rule: Rule) -> str:
+    """Return a rule's page as plain text."""
+    return pages.plain(rule)
+
+
+def _root_causes(found: list[Finding]) -> list[Finding]:
+    supersedes = {rule.name: rule.supersedes for rule in RULES}
+    on_layer: dict[str, list[Finding]] = defaultdict(list)
+    for each in found:
+        on_layer[each.layer].append(each)
+    return [
+        each
+        for each in found
+        if not each.layer
+        or not any(
+            each.name in supersedes[other.name] and _RANK[other.severity] <= _RANK[each.severity]
+            for other in on_layer[each.layer]
+        )
+    ]
+
+
+def _with_fingerprints(findings: list[Finding]) -> Iterator[Finding]:
+    """Yield the findings with what identifies them across runs.
+
+    Rule, place and metric, never values, which change with every epoch; a second one of the same three is numbered.
+    """
+    seen: Counter[str] = Counter()
+    for each in findings:
+        identity = "\0".join((each.rule, each.layer or each.tensor, each.metric))
+        seen[identity] += 1
+        if seen[identity] > 1:
+            identity += f"\0{seen[identity]}"
+        digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
+        yield replace(each, fingerprint=f"rga1:{digest[:32]}")
+
+
+def _spelled(word: str) -> str:
+    return word.upper() if word.startswith("rga") else word

@@ -1,0 +1,85 @@
+"""The rules as text: the page of docs/ and what `regaudit rule` prints."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from typing import TYPE_CHECKING
+
+from regaudit.records import Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from regaudit.rules.base import Rule, Threshold
+
+_SECTIONS = ("Why", "How", "Fix", "Silent on", "Example")
+_WIDTH = 88  # columns of `regaudit rule`
+_INTRODUCTION = """\
+# Rules
+
+What `regaudit check` looks for. This page is made from the rules themselves; `regaudit rule CODE` prints the same
+offline. An **error** means that the model is broken or unsafe, a **warn** that somebody should act, an **info** that it
+is good to know. Every threshold names its source; "calibrated" gives the worst value that was seen on healthy models
+(MiniLM-L6, Silero VAD, mini-XCEPTION, and 240 small nets trained with and without penalties).
+"""
+# What Markdown would take for markup; a line that starts with a list or heading sign is escaped as well.
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>|~#])")
+
+
+def markdown(rules: Sequence[Rule]) -> str:
+    """Return all rules as one Markdown page: a table, then a chapter each."""
+    table = ["| code | name | severity | what it finds |", "| --- | --- | --- | --- |"]
+    for rule in rules:
+        link = f"[{rule.name}](#{_anchor(rule)})"
+        table.append(f"| {rule.code} | {link} | {rule.severity} | {escape(rule.summary)} |")
+    return "\n".join([_INTRODUCTION, *table, "", *(_chapter(rule) for rule in rules)])
+
+
+def plain(rule: Rule) -> str:
+    """Return one rule as plain text."""
+    lines = [f"{rule.code} {rule.name} ({_levels(rule)})", "", *_wrapped(rule.summary, "")]
+    for title in _SECTIONS:
+        lines += ["", title, *_wrapped(rule.section(title), "  ")]
+    if rule.thresholds:
+        lines += ["", "Thresholds"]
+        for each in rule.thresholds:
+            lines += _wrapped(f"{each.name}: {_amount(each)} ({each.source})", "  ")
+    if rule.roles:
+        lines += ["", "Looks at", *_wrapped(", ".join(rule.roles), "  ")]
+    return "\n".join([*lines, ""])
+
+
+def escape(text: str) -> str:
+    """Return text that Markdown renders as it is, also inside a table."""
+    return _MARKUP.sub(r"\\\1", text)
+
+
+def _chapter(rule: Rule) -> str:
+    parts = [f"## {rule.code} {rule.name}", "", f"{escape(rule.summary)}", "", f"*{_levels(rule)}*", ""]
+    for title in _SECTIONS:
+        parts += [f"**{title}.** {escape(rule.section(title))}", ""]
+    if rule.thresholds:
+        parts += ["| threshold | value | source |", "| --- | --- | --- |"]
+        parts += [f"| {escape(t.name)} | {escape(_amount(t))} | {escape(t.source)} |" for t in rule.thresholds]
+        parts.append("")
+    if rule.roles:
+        parts += [f"Looks at: {escape(', '.join(rule.roles))}.", ""]
+    return "\n".join(parts)
+
+
+def _levels(rule: Rule) -> str:
+    kind = {Severity.ERROR: "error", Severity.WARN: "warning", Severity.INFO: "note"}[rule.severity]
+    return f"{kind}, {rule.confidence} confidence, since {rule.since}"
+
+
+def _amount(threshold: Threshold) -> str:
+    return f"{threshold.value:.10g} {threshold.unit}".strip()
+
+
+def _anchor(rule: Rule) -> str:
+    return f"{rule.code} {rule.name}".lower().replace(" ", "-")
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)

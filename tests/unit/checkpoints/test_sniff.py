@@ -1,0 +1,168 @@
+import gzip
+import os
+import pickle
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from regaudit.checkpoints import open_checkpoint
+from regaudit.checkpoints.base import Candidate
+from regaudit.checkpoints.sniff import explain_unreadable, look
+from regaudit.errors import CheckpointError, CorruptCheckpoint, UnknownFormat
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
+
+
+def test_a_look_at_a_file_takes_its_first_bytes(tmp_path):
+    (tmp_path / "a").write_bytes(b"x" * 10_000)
+    candidate = look(tmp_path / "a")
+    assert (candidate.is_directory, candidate.size, candidate.members) == (False, 10_000, frozenset())
+    assert candidate.head == b"x" * 4096
+
+
+def test_a_look_at_a_zip_or_a_directory_takes_the_names_in_it(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("x/y", b"")
+    assert look(tmp_path / "a.zip").members == {"x/y"}
+    assert look(tmp_path).members == {"a.zip"}
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: None, "no such file or directory"),
+        (lambda path: path.symlink_to("nowhere"), "link to nothing"),
+        (lambda path: path.symlink_to(path), "cannot be opened"),
+        (lambda path: path.touch(), "is empty"),
+        (os.mkfifo, "pipe, socket or device"),
+    ],
+    ids=["missing", "dangling link", "link to itself", "empty", "pipe"],
+)
+def test_what_is_no_file_is_said_in_plain_words(tmp_path, make, words):
+    make(tmp_path / "a")
+    with pytest.raises(CheckpointError, match=words):
+        open_checkpoint(tmp_path / "a")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_said_so(tmp_path):
+    (tmp_path / "a").write_bytes(b"x")
+    (tmp_path / "a").chmod(0)
+    with pytest.raises(CheckpointError, match="Permission denied"):
+        open_checkpoint(tmp_path / "a")
+
+
+def test_a_path_that_no_system_knows_is_said_so():
+    for path in ("a\0b", "a" * 5000):
+        with pytest.raises(CheckpointError, match="cannot be opened"):
+            open_checkpoint(path)
+
+
+FILES = {
+    "Git LFS": (POINTER, "Git LFS pointer of a file of 12,345 bytes.*git lfs pull"),
+    "HTML": (b"\n<!DOCTYPE html><html>", "HTML page"),
+    "XML": (b"<?xml version='1.0'?><Error>", "XML text"),
+    "gzip": (gzip.compress(b"x"), "gzip.*Unpack"),
+    "zstd": (b"\x28\xb5\x2f\xfd\x00", "zstd"),
+    "xz": (b"\xfd7zXZ\x00\x00", "xz"),
+    "GGUF": (b"GGUF\x03\0\0\0", "GGUF"),
+    "TFLite": (b"\x1c\0\0\0TFL3", "TensorFlow Lite"),
+    "ONNX": (b"\x08\x08\x12\x07pytorch", "ONNX"),
+    "old torch": (pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2), "before version 1.6"),
+    "sklearn pickle": (b"\x80\x04\x95\x1b\0\0\0\0\0\0\0\x8c\x14sklearn.linear_model\x94.", "scikit-learn.*numpy.savez"),
+    "pickle": (pickle.dumps({"a": 1}), "pickled Python object; regaudit runs no code"),
+    "one byte of a pickle": (b"\x80", "begins with the bytes 80"),
+    "flax": (b"\x81\xa6params\x81", "Flax"),
+    "XGBoost": (b'{"learner":{"attributes":{}}}', "XGBoost"),
+    "LightGBM": (b"tree\nversion=v4\n", "LightGBM"),
+    "TensorRT": (b"ptrt\0\0", "TensorRT"),
+    "PNG": (b"\x89PNG\r\n\x1a\n", "PNG image"),
+    "JSON": (b'{"hidden_size": 8}', "JSON text"),
+    "text": (b"hello\nworld", r"begins with the text 'hello\\nworld'"),
+    "noise": (b"\xde\xad\xbe\xef" * 4, "begins with the bytes de ad be ef"),
+    "truncated zip": (b"PK\x03\x04 and no more", "cut short"),
+}
+
+
+@pytest.mark.parametrize(("raw", "words"), FILES.values(), ids=FILES.keys())
+def test_an_unreadable_file_is_named(tmp_path, raw, words):
+    (tmp_path / "a.dat").write_bytes(raw)
+    with pytest.raises(CheckpointError, match=words):
+        open_checkpoint(tmp_path / "a.dat")
+
+
+@pytest.mark.parametrize("name", ["saved_model.pb", "model.mlmodel"])
+def test_some_formats_have_only_their_name(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x08\x01\x12\x00")
+    with pytest.raises(UnknownFormat, match=r"SavedModel|Core ML"):
+        open_checkpoint(tmp_path / name)
+
+
+def test_the_suffix_of_a_model_is_held_against_its_content(tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(b"\x01\x02\x03\xff")
+    with pytest.raises(CorruptCheckpoint, match=r"is named \.safetensors"):
+        open_checkpoint(tmp_path / "a.safetensors")
+
+
+def test_a_tar_archive_is_named(tmp_path):
+    with tarfile.open(tmp_path / "a.nemo", "w") as archive:
+        archive.add(__file__, "x")
+    with pytest.raises(UnknownFormat, match="tar archive"):
+        open_checkpoint(tmp_path / "a.nemo")
+
+
+ZIPS = {
+    "TorchScript": (["m/data.pkl", "m/constants.pkl", "m/code/a.py"], "TorchScript"),
+    "torch.export": (["m/archive_format", "m/models/model.json"], "torch.export"),
+    "skops": (["schema.json", "1.npy"], "skops"),
+    "other": (["word/document.xml"], "holds no model; it holds 'word/document.xml'"),
+    "empty": ([], "no valid end|holds no model"),
+}
+
+
+@pytest.mark.parametrize(("names", "words"), ZIPS.values(), ids=ZIPS.keys())
+def test_an_unreadable_zip_is_named(tmp_path, names, words):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    with pytest.raises(CheckpointError, match=words):
+        open_checkpoint(tmp_path / "a.zip")
+
+
+DIRECTORIES = {
+    "SavedModel": (["saved_model.pb", "variables/variables.index"], "SavedModel"),
+    "TF checkpoint": (["ckpt.index", "ckpt.data-00000-of-00001"], "TensorFlow checkpoint"),
+    "Orbax": (["_METADATA", "manifest.ocdbt"], "Orbax"),
+    "DCP": ([".metadata", "__0_0.distcp"], "dcp_to_torch"),
+    "DeepSpeed": (["latest", "global_step5/mp_rank_00_model_states.pt"], "zero_to_fp32"),
+    "a DeepSpeed step": (["mp_rank_00_model_states.pt"], "DeepSpeed"),
+    "Megatron": (["latest_checkpointed_iteration.txt", "iter_3/mp_rank_00/model.pt"], "Megatron"),
+    "Core ML": (["Manifest.json", "Data/x"], "Core ML"),
+    "diffusers": (["model_index.json", "unet/config.json", "vae/config.json"], "'unet', 'vae'"),
+    "folders of models": (["a/model.safetensors", "b/model.pt"], "its folders 'a', 'b' do"),
+    "nothing": (["README.md"], "holds no model file that regaudit reads; it holds 'README.md'"),
+    "empty": ([], "it is empty"),
+}
+
+
+@pytest.mark.parametrize(("names", "words"), DIRECTORIES.values(), ids=DIRECTORIES.keys())
+def test_an_unreadable_directory_is_named(tmp_path, names, words):
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UnknownFormat, match=words):
+        open_checkpoint(tmp_path)
+
+
+def test_no_beginning_of_a_file_is_an_exception():
+    """Every prefix of every known beginning, and noise, gives one clear error."""
+    rng = np.random.default_rng(0)
+    heads = [raw[:n] for raw, _ in FILES.values() for n in range(1, len(raw))]
+    heads += [bytes([a, b]) + rng.bytes(8) for a in range(256) for b in range(0, 256, 5)]
+    for head in heads:
+        error = explain_unreadable(Candidate(path=Path("a"), is_directory=False, size=len(head), head=head))
+        assert isinstance(error, CheckpointError)
+        assert str(error).isprintable()

@@ -1,0 +1,75 @@
+import os
+
+import pytest
+
+from regaudit.checkpoints.source import Source, inside, read_whole
+from regaudit.errors import CheckpointError, CorruptCheckpoint, UnsafeCheckpoint
+
+
+def test_reads_the_bytes_asked_for(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"0123456789")
+    source = Source(path)
+    assert (source.size, source.read_at(3, 4), source.read_at(10, 0)) == (10, b"3456", b"")
+    source.close()
+    source.close()
+
+
+@pytest.mark.parametrize(("offset", "count"), [(8, 3), (-1, 2), (0, -1), (11, 0)])
+def test_refuses_bytes_that_are_not_there(tmp_path, offset, count):
+    path = tmp_path / "a"
+    path.write_bytes(b"0123456789")
+    with pytest.raises(CorruptCheckpoint):
+        Source(path).read_at(offset, count)
+
+
+def test_says_when_the_file_shrinks_while_open(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"0123456789")
+    source = Source(path)
+    path.write_bytes(b"01")
+    with pytest.raises(CorruptCheckpoint, match="became shorter"):
+        source.read_at(5, 2)
+
+
+def test_opens_no_pipe_and_no_directory(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(CheckpointError, match="no regular file"):
+            Source(path)
+
+
+def test_a_small_file_is_read_whole_and_a_large_one_refused(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"0123")
+    assert read_whole(path, limit=4) == b"0123"
+    with pytest.raises(UnsafeCheckpoint, match="limit is 3"):
+        read_whole(path, limit=3)
+
+
+@pytest.mark.parametrize("name", ["../a", "/etc/passwd", "a/b", "..", ".", "", "a\\b", "a\0"])
+def test_no_name_leads_out_of_the_folder(tmp_path, name):
+    with pytest.raises(UnsafeCheckpoint, match="leads out of it"):
+        inside(tmp_path, name)
+
+
+def test_a_link_may_stay_in_the_folder_only(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "outside").touch()
+    (folder / "target").touch()
+    (folder / "good").symlink_to("target")
+    (folder / "bad").symlink_to("../outside")
+    assert inside(folder, "good") == folder / "good"
+    with pytest.raises(UnsafeCheckpoint, match="symbolic link"):
+        inside(folder, "bad")
+
+
+def test_the_links_of_the_hugging_face_cache_are_followed(tmp_path):
+    snapshot = tmp_path / "models--x" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    blob = tmp_path / "models--x" / "blobs" / "123"
+    blob.parent.mkdir()
+    blob.touch()
+    (snapshot / "model.safetensors").symlink_to("../../blobs/123")
+    assert inside(snapshot, "model.safetensors").exists()
