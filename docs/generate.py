@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from regaudit import measures, rules
+from regaudit import effects, measures, rules
+from regaudit.penalties import describe as penalties
 
-PAGES = {"measures.md": measures.describe, "rules.md": rules.describe}
+PAGES = {
+    "effects.md": effects.describe,
+    "measures.md": measures.describe,
+    "penalties.md": penalties.describe,
+    "rules.md": rules.describe,
+}
 
 
 def main() -> None:

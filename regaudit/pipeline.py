@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from regaudit.checkpoints import open_checkpoint
 from regaudit.checkpoints.base import Checkpoint
+from regaudit.checkpoints.dtypes import DTYPES
 from regaudit.config import Options
 from regaudit.effects import detect, see
 from regaudit.layers import Grouping, group
@@ -69,7 +70,8 @@ def _measured(layers: tuple[Layer, ...], options: Options, progress: Progress) -
 
 
 def _tensors(checkpoint: Checkpoint, grouping: Grouping) -> tuple[TensorStatistics, ...]:
-    return tuple(tensor_statistics(checkpoint.read, each, *grouping.roles[each.name]) for each in checkpoint.tensors)
+    readable = (each for each in checkpoint.tensors if each.dtype in DTYPES)
+    return tuple(tensor_statistics(checkpoint.read, each, *grouping.roles[each.name]) for each in readable)
 
 
 def _assembled(

@@ -11,10 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from regaudit import measures, rules
+from regaudit import effects, measures, rules
+from regaudit.penalties import describe as penalties
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = {"measures.md": measures.describe, "rules.md": rules.describe}
+PAGES = {
+    "effects.md": effects.describe,
+    "measures.md": measures.describe,
+    "penalties.md": penalties.describe,
+    "rules.md": rules.describe,
+}
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Kinds of `Remark`, judged by rules.
 UNSAFE_GLOBAL = "unsafe-global"  # a pickle names a callable that no benign checkpoint names
+UNKNOWN_GLOBAL = "unknown-global"  # a pickle calls a function of a package that regaudit does not know
 CONTAINS_CODE = "contains-code"  # code is stored in the file (a Keras Lambda, auto_map); it was not run
 OPTIMIZER_STATE = "optimizer-state"  # optimizer tensors are shipped with the weights
 DANGLING_INDEX = "dangling-index-entry"  # an index names a tensor that its shard does not hold

@@ -118,7 +118,10 @@ class Hdf5File:
         with _in_plain_words(where):
             self._file: Object = h5py.File(_Window(size, read_at), "r", rdcc_nbytes=MAX_CHUNK_BYTES)
         try:
-            self.root = _Walk(h5py, where, size).group(self._file, "/", 0)
+            walk = _Walk(h5py, where, size)
+            with _in_plain_words(where):
+                address = walk.address(self._file)
+            self.root = walk.group(self._file, "/", address, 0)
         except BaseException:
             self.close()
             raise
@@ -154,25 +157,24 @@ class _Walk:
         self._objects = 0
         self._bytes = 0
 
-    def group(self, item: Object, path: str, depth: int) -> Group:
+    def group(self, item: Object, path: str, address: int, depth: int) -> Group:
         where = self._at(path)
         if depth > MAX_DEPTH:
             raise UnsafeCheckpoint(where, f"groups are nested more than {MAX_DEPTH} deep")
         with _in_plain_words(where):
-            address = self._address(item)
-            texts, lists = _texts(item), _lists(item)
+            texts, lists = _attributes(item)
             members = sorted(self._members(item, path), key=lambda member: member[0])
         if address in self._groups:
             raise UnsafeCheckpoint(where, "the group has two names, so the file's tree has a loop or a second root")
         self._groups.add(address)
         groups: dict[str, Group] = {}
         datasets: dict[str, Dataset] = {}
-        for _, name, member in members:
+        for below_address, name, member in members:
             below = f"{path.rstrip('/')}/{name}"
             if isinstance(member, self._h5py.Group):
-                groups[name] = self.group(member, below, depth + 1)
+                groups[name] = self.group(member, below, below_address, depth + 1)
             elif isinstance(member, self._h5py.Dataset):
-                datasets[name] = self._dataset(member, below)
+                datasets[name] = self._dataset(member, below, below_address)
         return Group(path=path, groups=groups, datasets=datasets, texts=texts, lists=lists)
 
     def _members(self, item: Object, path: str) -> Iterator[tuple[int, str, Object]]:
@@ -187,9 +189,13 @@ class _Walk:
                     f"is a {_link_words(link)}, not an array of this file; Keras writes no such links",
                 )
             member = item[name]
-            yield self._address(member), name, member
+            yield self.address(member), name, member
 
-    def _dataset(self, item: Object, path: str) -> Dataset:
+    def address(self, item: Object) -> int:
+        """Return where an object's header is; an object with two names has one."""
+        return int(self._h5py.h5o.get_info(item.id).addr)
+
+    def _dataset(self, item: Object, path: str, address: int) -> Dataset:
         with _in_plain_words(self._at(path)):
             shape = item.shape
             external, virtual = item.external, item.is_virtual
@@ -197,7 +203,6 @@ class _Walk:
             dtype, problem = _dtype(item), _problem(item)
             width = item.dtype.itemsize
             offset = self._offset(item)
-            address = self._address(item)
         if external or virtual:
             kind = "outside of this file" if external else "in other arrays (a virtual dataset)"
             raise UnsafeCheckpoint(self._at(path), f"keeps its numbers {kind}; Keras writes no such arrays")
@@ -229,9 +234,6 @@ class _Walk:
             return None
         offset = item.id.get_offset()
         return None if offset is None else int(offset)
-
-    def _address(self, item: Object) -> int:
-        return int(self._h5py.h5o.get_info(item.id).addr)
 
     def _at(self, path: str) -> str:
         return f"{self._where}: {quoted(path)}"
@@ -277,6 +279,9 @@ class _Window(io.RawIOBase):
 
     def _check_heap(self, start: int) -> None:
         """Refuse a heap of texts whose objects do not follow each other: libhdf5 2.0 would read it for ever.
+
+        Raises:
+            OSError: It is such a heap; h5py hands the error on.
 
         Source:
             HDF5 File Format Specification 3.0, section III.E (Global Heap).
@@ -336,21 +341,18 @@ def _problem(item: Object) -> str:
     return ""
 
 
-def _texts(item: Object) -> dict[str, str]:
-    found = {key: _text(_attribute(item, key)) for key in _TEXTS if key in item.attrs}
-    return {key: text for key, text in found.items() if text is not None}
-
-
-def _lists(item: Object) -> dict[str, tuple[str, ...]]:
-    """Return lists of names; Keras splits one of more than 64 kB over `weight_names0`, `weight_names1` and so on."""
-    found: dict[str, tuple[str, ...]] = {}
+def _attributes(item: Object) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+    """Return the texts and the lists of names; Keras splits a list of more than 64 kB (`weight_names0` and so on)."""
+    present = set(item.attrs)
+    texts = {key: _text(_attribute(item, key)) for key in _TEXTS if key in present}
+    lists: dict[str, tuple[str, ...]] = {}
     for key in _LISTS:
-        numbered = takewhile(lambda part: part in item.attrs, (f"{key}{number}" for number in count()))
-        parts = [key] if key in item.attrs else list(numbered)
+        numbered = takewhile(present.__contains__, (f"{key}{number}" for number in count()))
+        parts = [key] if key in present else list(numbered)
         if parts:
             names = (_text(name) for part in parts for name in np.ravel(_attribute(item, part)))
-            found[key] = tuple(name for name in names if name is not None)
-    return found
+            lists[key] = tuple(name for name in names if name is not None)
+    return {key: text for key, text in texts.items() if text is not None}, lists
 
 
 def _attribute(item: Object, key: str) -> Object:

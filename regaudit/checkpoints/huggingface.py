@@ -52,7 +52,7 @@ def _open(candidate: Candidate) -> Checkpoint:
     remarks = _remarks_on_code(config)
     if candidate.is_directory:
         declared = (*declared, *_declared_by_trainer(candidate.path))
-        remarks = (*remarks, *_remarks_on_optimizer(candidate.path))
+        remarks = (*remarks, *_remarks_on_optimizer(candidate.path), *_remarks_on_pickles(candidate.path))
     file = look(path) if candidate.is_directory else candidate
     weights = _open_weights(file)
     is_usual = _is_index(file) or _WEIGHTS.fullmatch(path.name) or config or adapter
@@ -147,6 +147,11 @@ def _remarks_on_code(config: dict[str, Any]) -> tuple[Remark, ...]:
     names = listed(str(each) for each in classes.values()) if isinstance(classes, dict) else quoted(str(classes))
     text = f"The configuration asks to run the model's own code ({names}); it was not run."
     return (Remark(kind=CONTAINS_CODE, where=f"{_CONFIG}: auto_map", text=text),)
+
+
+def _remarks_on_pickles(folder: Path) -> tuple[Remark, ...]:
+    beside = (inside(folder, name) for name in (_TRAINING_ARGS, _OPTIMIZER))
+    return tuple(remark for path in beside if is_file(path) for remark in torch_zip.remarks_on_side_file(path))
 
 
 def _remarks_on_optimizer(folder: Path) -> tuple[Remark, ...]:

@@ -233,7 +233,7 @@ def _variables(node: Node, items: Sequence[tuple[str, Dataset]]) -> list[str]:
 
 
 def _is_on(config: Mapping[str, object], setting: str) -> bool:
-    return not setting or config.get(setting, True) not in (False, None)  # noqa: PLR6201 - may not be hashable
+    return not setting or config.get(setting, True) not in (False, None)  # a set would need it hashable
 
 
 def _extended(names: list[str], datasets: Sequence[Dataset]) -> list[str]:

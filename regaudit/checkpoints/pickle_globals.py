@@ -18,7 +18,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from regaudit.checkpoints.base import UNSAFE_GLOBAL
+from regaudit.checkpoints.base import UNKNOWN_GLOBAL, UNSAFE_GLOBAL
 from regaudit.checkpoints.pickles import Call, Global
 from regaudit.records import Remark
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from regaudit.checkpoints.pickles import Pickled
 
-UNKNOWN_GLOBAL = "unknown-global"  # a pickle calls a function of a package that regaudit does not know
 MAX_REMARKS = 20  # a hostile file may name a million; the rest is counted
 
 
@@ -94,8 +93,11 @@ _DATA = _words(
 ) | {
     f"{module}.{name}"
     for module in ("builtins", "__builtin__")
-    for name in _words("bool bytearray bytes complex dict float frozenset int list object range set slice str tuple")
+    for name in _words(
+        "bool bytearray bytes complex dict float frozenset int list long object range set slice str tuple unicode xrange"
+    )
 }
+_DATA_PREFIXES = ("torch._utils._rebuild_", "numpy.random.bit_generator.__pyx_unpickle_")
 _CALLS_ITS_ARGUMENT = "torch._tensor._rebuild_from_type_v2"
 
 
@@ -161,7 +163,7 @@ def _is_unsafe_to_call(name: Global) -> bool:
 
 
 def _is_data(name: Global) -> bool:
-    if name.path in _DATA or (name.module == "torch._utils" and name.name.startswith("_rebuild_")):
+    if name.path in _DATA or any(name.path.startswith(prefix) for prefix in _DATA_PREFIXES):
         return True
     return _root(name) in _DATA_ROOTS and name.name.isidentifier() and name.name[:1].isupper()
 

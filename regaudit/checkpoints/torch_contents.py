@@ -145,9 +145,10 @@ def _models(rest: dict[str, object], tree: Tree) -> dict[str, object]:
 
 
 def _is_state_dict(arrays: dict[str, View | Refused], parts: dict[str, object]) -> bool:
-    """Return False for a checkpoint that has a tensor of losses beside its model."""
-    floats = [found for found in arrays.values() if is_float(found)]
-    return bool(floats) and (not parts or any(isinstance(each, Refused) or len(each.shape) > 1 for each in floats))
+    """Return whether the tensors at the top are a model's; False for a tensor of losses beside a model."""
+    floats = {key: found for key, found in arrays.items() if is_float(found)}
+    matrices = (isinstance(found, Refused) or len(found.shape) > 1 for found in floats.values())
+    return bool(floats) and (not parts or any("." in key for key in floats) or any(matrices))
 
 
 def _unboxed(contents: Contents, tree: Tree, boxes: int) -> Contents:

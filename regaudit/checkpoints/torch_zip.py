@@ -275,7 +275,7 @@ def _remarks_on_optimizer(contents: Contents, tree: Tree, file: str) -> Iterator
         if views:
             size = sum(view.size * view.itemsize for view in views)
             text = (
-                f"The file also holds {family}optimizer state: {len(views):,} tensors, {size:,} bytes. "
+                f"The file also holds {family}optimizer state: {_count(views)}, {size:,} bytes. "
                 "It is needed to resume training, not to use the model."
             )
             yield Remark(kind=OPTIMIZER_STATE, where=f"{file}: {key}", text=text)
@@ -289,8 +289,12 @@ def _remarks_on_copies(contents: Contents, tree: Tree, file: str) -> Iterator[Re
         views = [view for _, view in tree.tensors(part) if isinstance(view, View)]
         kernels = [view for view in views if len(view.shape) > 1 and is_float(view) and view.data not in used]
         if kernels:
-            text = f"The file holds further weights under the key {quoted(key)}: {len(views):,} tensors, not audited."
+            text = f"The file holds further weights under the key {quoted(key)}: {_count(views)}, not audited."
             yield Remark(kind=OTHER_WEIGHTS, where=f"{file}: {key}", text=text)
+
+
+def _count(views: list[View]) -> str:
+    return f"{len(views):,} tensor{'' if len(views) == 1 else 's'}"
 
 
 def _no_weights(opened: _Opened, contents: Contents, count: int) -> CheckpointError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from regaudit.effects import (
     bias,
     collapsed,
+    declared,
     heavy_tailed,
     low_rank,
     scale,
@@ -22,12 +23,13 @@ from regaudit.effects import (
 )
 from regaudit.effects.base import Detector, view
 from regaudit.effects.declared import compare
+from regaudit.effects.describe import describe
 from regaudit.effects.detected import detect
 
 if TYPE_CHECKING:
     from regaudit.records import Audit, Effect
 
-__all__ = ["EFFECTS", "Detector", "detect", "see"]
+__all__ = ["EFFECTS", "Detector", "describe", "detect", "see"]
 
 # The order is that of the report: what is plain first, mere descriptions last.
 EFFECTS: tuple[Detector, ...] = (
@@ -46,6 +48,9 @@ EFFECTS: tuple[Detector, ...] = (
     heavy_tailed.HEAVY_TAILED,
     scale_free.SCALE_FREE,
 )
+
+# Where each effect's evidence and its null are explained, in the order of the documentation.
+MODULES = (collapsed, sparse, structured, scale, low_rank, bias, untouched, heavy_tailed, scale_free, declared)
 
 
 def see(audit: Audit) -> tuple[Effect, ...]:

@@ -98,7 +98,7 @@ def _layers(
         layers.extend(update.layers)
         refused.extend(_skips(bundle, update.noted, blocking=False))
         refused.extend(_skips(bundle, {**update.refused, **made.refused}, blocking=True))
-    around = _surroundings(joined, facts, checkpoint)
+    around = _surroundings(joined, facts)
     for bundle in joined:
         layers.extend(layers_of(bundle, around))
     return tuple(split_all(layers, facts)), refused
@@ -110,12 +110,11 @@ def _skips(bundle: Bundle, reasons: Mapping[str, str], *, blocking: bool) -> Ite
             yield TensorSkip(tensor=name, reason=reason, blocking=blocking)
 
 
-def _surroundings(bundles: Sequence[Bundle], facts: Architecture, checkpoint: Checkpoint) -> Surroundings:
+def _surroundings(bundles: Sequence[Bundle], facts: Architecture) -> Surroundings:
     shapes = {bundle.path: bundle.kernel.shape for bundle in bundles if bundle.kernel is not None}
     fused = [shape for path, shape in shapes.items() if components(path)[-1] == "c_attn" and len(shape) == 2]
     return Surroundings(
         architecture=facts,
-        modules=by_path(checkpoint.modules),
         shapes=shapes,
         # Square c_proj weights tell nothing; their model's c_attn, (d, 3d) or (3d, d), does.
         is_conv1d=facts.model_type in _CONV1D_MODELS or any(columns == 3 * rows for rows, columns in fused),

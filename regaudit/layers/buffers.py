@@ -29,6 +29,8 @@ _BUFFERS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"[./](?:adam_[mv]|exp_avg(?:_sq)?|momentum_buffer|Momentum|velocity|ExponentialMovingAverage)(?:_\d+)?(?::0)?$"),
      "optimizer state"),
 )  # fmt: skip
+# Types that packed weights come in (GPTQ and AWQ I32, MLX U32, bitsandbytes U8, Keras I8); no scheme uses the others.
+_PACKING = frozenset({"I8", "U8", "I32", "U32"})
 _MASK_BIAS = re.compile(r"(?:^|[./])bias$")
 _IDS = re.compile(r"ids?$|index|indices|mask|position|table|tokens?$|count|label|_map$|perm|order", re.IGNORECASE)
 
@@ -66,7 +68,7 @@ def _is_small_or_table(tensor: Tensor) -> bool:
 def _integers(tensor: Tensor) -> TensorSkip:
     if tensor.dtype == "BOOL":
         return TensorSkip(tensor=tensor.name, reason="a mask (true or false)", blocking=False)
-    if len(tensor.shape) < 2 or _IDS.search(tensor.name):
+    if len(tensor.shape) < 2 or tensor.dtype not in _PACKING or _IDS.search(tensor.name):
         return TensorSkip(tensor=tensor.name, reason=f"integers ({tensor.dtype}): counters or ids", blocking=False)
     return TensorSkip(
         tensor=tensor.name,

@@ -75,13 +75,11 @@ class Surroundings:
 
     Args:
         architecture: Facts of the configuration.
-        modules: What the file says of its modules, by path.
         shapes: Shapes of the main arrays, by module path.
         is_conv1d: The attention and MLP weights follow GPT-2's Conv1D, which stores (in, out).
     """
 
     architecture: Architecture = field(default_factory=Architecture)
-    modules: Mapping[str, Module] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     is_conv1d: bool = False
 

@@ -83,7 +83,7 @@ def _dense(bundle: Bundle, kernel: Values, around: Surroundings) -> tuple[tuple[
         axes = (OUT, IN) if length == first else (IN, OUT)
         return (
             axes,
-            f"its bias has {length} elements, as many as {'rows' if length == first else 'columns'}",
+            f"its bias is as long as it has {'rows' if length == first else 'columns'}: {length}",
             Confidence.HIGH,
         )
     if bundle.kernel_leaf in {"weight", "kernel", "coef_"}:
@@ -143,7 +143,7 @@ def _conv_first(bundle: Bundle, kernel: Values, decision: Decision, around: Surr
             axes=(IN, OUT, *taps), role=Role.CONV_TRANSPOSE, reason="a transposed convolution stores (in, out, taps)"
         )
     if first != second and length == second and length > 1:
-        reason = f"its bias has {length} elements, as many as axis 1: a transposed convolution, (in, out, taps)"
+        reason = f"its bias is as long as axis 1, {length}: a transposed convolution, (in, out, taps)"
         return Layout(axes=(IN, OUT, *taps), role=Role.CONV_TRANSPOSE, reason=reason)
     is_open = not bundle.type and decision.role is Role.CONV and (first == second or length != first)
     if is_open and _names(bundle, _TRANSPOSED):

@@ -17,6 +17,7 @@ _KERNELS = frozenset(
     {Role.DENSE, Role.CONV, Role.DEPTHWISE, Role.CONV_TRANSPOSE, Role.ATTENTION, Role.RECURRENT}
 )  # fmt: skip
 _TABLES = frozenset({Role.EMBEDDING, Role.POSITIONAL})
+_DTYPES_IN_A_FILE = 4  # a floating type or two, integers, booleans
 _LINEAR = frozenset({"", "linear", "Identity"})
 
 # conv1 → bn1, expand_conv → expand_bn, convolution → normalization; fc1 → bn1 (batch normalization only).
@@ -41,6 +42,7 @@ _BLOCKS: tuple[dict[str, str], ...] = (
 )
 _BLOCKS_OF = {name: [block for block in _BLOCKS if name in block] for names in _BLOCKS for name in names}
 _DIGITS = re.compile(r"\d+")
+_NUMBERED = re.compile(r"_?\d+$")
 _NUMBER = re.compile(r"\d{1,9}$")
 _NORMED_PARTS = {
     "query": ("q_norm", "norm_q", "query_norm", "q_layernorm"),
@@ -69,16 +71,15 @@ def ordered(layers: Sequence[Layer], modules: Sequence[Module], names: Sequence[
     places = {module.name: index for index, module in enumerate(modules)}
     if places and any(_place(layer, places) >= 0 for layer in layers):
         return tuple(sorted(layers, key=lambda layer: _place(layer, places)))
-    is_sorted = all(a <= b for a, b in pairwise(names))
-    if not is_sorted and not _is_mostly_sorted(names):
+    if not _is_sorted(names):
         return tuple(layers)
     return tuple(sorted(layers, key=lambda layer: (_stage(layer), natural(layer.name.partition("[")[0]))))
 
 
-def _is_mostly_sorted(names: Sequence[str]) -> bool:
+def _is_sorted(names: Sequence[str]) -> bool:
     # safetensors sorts by dtype, then by name: one step back for each further dtype.
     backward = sum(a > b for a, b in pairwise(names))
-    return backward <= 4 and backward * 10 < len(names)
+    return backward <= _DTYPES_IN_A_FILE and backward * 10 < len(names)
 
 
 def _place(layer: Layer, places: Mapping[str, int]) -> int:
@@ -304,6 +305,6 @@ def _named_output(kernels: Sequence[Layer]) -> set[str]:
 def _last_of_stack(kernels: Sequence[Layer]) -> set[str]:
     """Return the last of layers that lie side by side under numbered names (0, 2, 4; l0, l1, l2; dense, dense_1)."""
     plain = [k.name for k in kernels if k.role is Role.DENSE] or [k.name for k in kernels if k.role is Role.CONV]
-    stems = {re.sub(r"_?\d+$", "", name) for name in plain}
+    stems = {_NUMBERED.sub("", name) for name in plain}
     is_flat = len({parent(kernel.name) for kernel in kernels}) == 1
     return {max(plain, key=natural)} if is_flat and len(stems) == 1 else set()

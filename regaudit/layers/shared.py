@@ -18,7 +18,7 @@ def duplicates(tensors: tuple[Tensor, ...]) -> dict[str, str]:
     earlier: set[str] = set()
     found: dict[str, str] = {}
     for tensor in tensors:
-        if tensor.shares in earlier:
+        if tensor.shares and tensor.shares in earlier:
             found[tensor.name] = found.get(tensor.shares, tensor.shares)
         earlier.add(tensor.name)
     return found

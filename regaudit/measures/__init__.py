@@ -6,6 +6,7 @@ A new measure is a function with its `Measure` in the file of its family; a new 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,12 +18,13 @@ from regaudit.measures.statistics import tensor_statistics
 from regaudit.measures.subject import Subject, not_finite
 from regaudit.measures.summary import summarize
 from regaudit.measures.taking import Taken
-from regaudit.records import Layer, LayerAudit, Measurement, Parameter, Use
+from regaudit.records import LayerAudit, Use
 
 if TYPE_CHECKING:
     from regaudit.measures.base import Measure
+    from regaudit.records import Layer, Measurement, Role
 
-__all__ = ["FAMILIES", "MEASURES", "Parameter", "measure", "measure_model", "tensor_statistics"]
+__all__ = ["FAMILIES", "MEASURES", "measure", "measure_model", "tensor_statistics"]
 
 _OF_LAYERS: tuple[tuple[str, tuple[Measure[Subject], ...]], ...] = (
     ("Norms of kernels", norms.MEASURES),
@@ -83,12 +85,18 @@ def measure_model(layers: tuple[LayerAudit, ...]) -> tuple[Measurement, ...]:
 
 def _take(subject: Subject, taken: Taken) -> None:
     """Take what may be taken of a parameter: nothing but the count where an element is not finite."""
-    measures = _BY_USE[subject.parameter.use]
+    use, role = subject.parameter.use, subject.layer.role
     if subject.summary.nonfinite:
-        taken.take([each for each in measures if each.name in _COUNTS], subject)
-        taken.skip([each for each in measures if each.name not in _COUNTS], not_finite(subject.summary))
+        taken.take([each for each in _BY_USE[use] if each.name in _COUNTS], subject)
+        taken.skip([each for each in _BY_USE[use] if each.name not in _COUNTS], not_finite(subject.summary))
         return
-    role = subject.layer.role
-    taken.take([each for each in measures if role not in each.not_for], subject)
-    refused = [each for each in measures if role in each.not_for]
+    allowed, refused = _by_role(use, role)
+    taken.take(allowed, subject)
     taken.skip(refused, f"says nothing of the role {role}")
+
+
+@cache
+def _by_role(use: Use, role: Role) -> tuple[tuple[Measure[Subject], ...], tuple[Measure[Subject], ...]]:
+    """Return the measures that say something of a role, and those that do not."""
+    measures = _BY_USE[use]
+    return tuple(m for m in measures if role not in m.not_for), tuple(m for m in measures if role in m.not_for)

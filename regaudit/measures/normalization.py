@@ -132,5 +132,5 @@ MEASURES: Final[tuple[Measure[Subject], ...]] = (
     *_affine("scale", "γ", "The usual gain.", "1 is the initial state (0 for RMSNorm stored as 1 + γ)."),
     *_affine("offset", "β", "The usual offset.", "0 is the initial state."),
     *_running("mean", "μ", "The channel with the lowest mean."),
-    *_running("variance", "σ²", "A variance below 0 cannot be; all 1 with means 0 is the initial state."),
+    *_running("variance", "v", "A variance below 0 cannot be; all 1 with means 0 is the initial state."),
 )

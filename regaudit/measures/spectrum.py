@@ -91,6 +91,7 @@ def _nonzero(subject: Subject) -> Array:
 
 def _noise(subject: Subject) -> NoiseSpectrum:
     m, n = sorted(subject.blocks.matrix_shape)
+    require(m > 1, "a single row or column always has rank 1")
     return noise_spectrum(m, n)
 
 

@@ -55,7 +55,7 @@ def layer_table(page: Page, report: Report) -> None:
         most = len(rows) if verbose else MOST_ROWS
         _table(page, rows[:most], audit.effects)
         if rows[most:]:
-            page.paragraph(f"and {len(rows) - most:,} more rows: -v")
+            page.paragraph(f"and {len(rows) - most:,} more rows (shown with -v)")
     for row in _by_role(others):
         page.paragraph(row)
     if kernels:
@@ -81,8 +81,11 @@ def tensor_list(page: Page, report: Report) -> None:
         return
     page.heading("Tensors", "as in the file; sums over finite elements")
     for each in report.audit.tensors:
-        page.paragraph(styled((printable(each.tensor.name), "strong")))
-        page.paragraph(_tensor(each), indent=4)
+        tensor = each.tensor
+        facts = [numbers.shape(tensor.shape), printable(tensor.dtype), str(each.role)]
+        facts += [f"layer {printable(each.layer)}"] if each.layer else []
+        page.paragraph(styled((printable(tensor.name) or "''", "strong"), f"  {' · '.join(facts)}"))
+        page.paragraph(_statistics(each), indent=4)
 
 
 def _apart(audit: Audit, *, verbose: bool) -> frozenset[str]:
@@ -234,9 +237,7 @@ def _effect(page: Page, effect: Effect) -> None:
             page.paragraph(line.rstrip(), label=label, indent=14, label_width=7)
 
 
-def _tensor(statistics: TensorStatistics) -> str:
-    tensor = statistics.tensor
-    facts = [numbers.shape(tensor.shape), printable(tensor.dtype), str(statistics.role), printable(statistics.layer)]
+def _statistics(statistics: TensorStatistics) -> str:
     values = [f"sum {numbers.precise(statistics.sum)}", f"norm {numbers.precise(statistics.fro_norm)}"]
     if statistics.minimum is not None and statistics.maximum is not None:
         values.append(f"min {numbers.precise(statistics.minimum)}")
@@ -244,6 +245,6 @@ def _tensor(statistics: TensorStatistics) -> str:
     values.append(f"zeros {statistics.zeros:,}")
     if statistics.nonfinite:
         values.append(f"not finite {statistics.nonfinite:,}")
-    if tensor.shares:
-        values.append(f"same storage as {printable(tensor.shares)}")
-    return " · ".join([each for each in facts if each] + values)
+    if statistics.tensor.shares:
+        values.append(f"same storage as {printable(statistics.tensor.shares)}")
+    return " · ".join(values)

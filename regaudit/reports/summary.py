@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 _NUMBERS = re.compile(r"\d[\d,.]*")
 
-LOW, HIGH = 0.35, 0.7  # words for probabilities: below LOW "low", from HIGH on "high"
+LOW, HIGH = 0.35, 0.7  # words for probabilities: "low" up to LOW, "high" from HIGH on; a default is never above LOW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,7 @@ def named(effect: Effect) -> str:
 
 def in_words(confidence: float) -> str:
     """Return a probability as a word and a number: `low (0.25)`."""
-    word = "low" if confidence < LOW else "medium" if confidence < HIGH else "high"
+    word = "low" if confidence <= LOW else "medium" if confidence < HIGH else "high"
     return f"{word} ({confidence:.2f})"
 
 

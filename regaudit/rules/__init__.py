@@ -23,6 +23,7 @@ from regaudit.rules import (
     file_dangling_index,
     file_optimizer_state,
     file_other_weights,
+    file_unknown_global,
     file_unlisted_tensor,
     file_unreadable_tensor,
     file_unsafe_global,
@@ -73,6 +74,7 @@ RULES: tuple[Rule, ...] = (
     file_other_weights.RULE,
     file_contains_code.RULE,
     file_unsafe_global.RULE,
+    file_unknown_global.RULE,
     file_unreadable_tensor.RULE,
     audit_incomplete.RULE,
 )

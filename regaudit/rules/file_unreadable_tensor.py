@@ -42,7 +42,7 @@ RULE = Rule(
     code="RGA807",
     name="file-unreadable-tensor",
     page=__doc__,
-    severity=Severity.WARN,
+    severity=Severity.INFO,
     confidence=Confidence.HIGH,
     check=_check,
 )

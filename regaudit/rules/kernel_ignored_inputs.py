@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 EXACT = Threshold(
     "inputs of exactly zero weights", 0.05, "of the inputs",
-    "calibrated: healthy models have none, but for one sample of Silero VAD's window (0.4% of 256)",
+    "calibrated: healthy models have none; gradient descent leaves no exact zeros",
 )  # fmt: skip
 BY_CHANCE = Threshold(
     "inputs of exactly zero weights over what scattered zeros give", 3.0, "times",

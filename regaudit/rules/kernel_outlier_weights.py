@@ -8,7 +8,8 @@ How:
     k = n·Σw⁴ / (n·max⁴) is how many weights of the largest size would explain the fourth moment, and k·max²/Σw² their
     share of the energy. Without them the bulk has the scale b = 1.2533·(Σ|w| - k·max)/(n - k). A finding if the share
     is at least 25%, max ≥ 25·b·√(2 ln n) (the largest of n normal weights is about b·√(2 ln n)), and the bulk is
-    ordinary: rows as Gaussian as rms/mean|w| ≤ 1.5, and a median row as large as b within 0.7 to 1.5.
+    ordinary: rows as Gaussian as rms/mean|w| ≤ 1.6, and a median row as large as b within 0.7 to 1.5. Where the rows
+    have heavier tails, the factor is 1,000 in place of 25.
 
 Fix:
     Compare the weights with an earlier checkpoint. If training made them, clip gradients or set a max-norm constraint
@@ -40,11 +41,14 @@ SHARE = Threshold(
 )  # fmt: skip
 ABOVE_BULK = Threshold(
     "largest weight over the largest of a Gaussian bulk", 25.0, "times",
-    "calibrated: with 25% of the energy and an ordinary bulk, healthy models stay below 17",
+    "calibrated: with 25% of the energy and an ordinary bulk, healthy models stay below 5",
+)  # fmt: skip
+ABOVE_HEAVY_BULK = Threshold(
+    "the same, where rows have heavy tails", 1000.0, "times", "calibrated: 190 in Silero VAD's conv4, whose tail is its own"
 )  # fmt: skip
 ROW_SHAPE = Threshold(
-    "rms over mean |w| within rows", 1.5, "",
-    "calibrated: 1.25 is Gaussian, 1.41 Laplace; Silero VAD's heavy-tailed conv4 has 2.03",
+    "rms over mean |w| within rows", 1.6, "",
+    "calibrated: 1.25 is Gaussian, 1.41 Laplace; Silero VAD's heavy-tailed conv3 and conv4 have 1.72 and 2.03",
 )  # fmt: skip
 ROW_LOW = Threshold(
     "median row over the bulk, at least", 0.7, "times",
@@ -60,7 +64,7 @@ _GAUSS = math.sqrt(math.pi / 2)  # rms over mean |w| of a Gaussian
 
 def _check(audit: Audit) -> Iterator[Finding]:
     for each in kernels(audit, ROLES):
-        if kernel_of(each).size < MIN_SIZE.value or _row_shape(each) > ROW_SHAPE.value:
+        if kernel_of(each).size < MIN_SIZE.value:
             continue
         count, share = _largest(each)
         if share < SHARE.value:
@@ -68,7 +72,8 @@ def _check(audit: Audit) -> Iterator[Finding]:
         bulk = _bulk(each, count)
         above = (each.value("kernel.max_abs") or 0.0) / (bulk * math.sqrt(2 * math.log(kernel_of(each).size)))
         row = (each.value("kernel.out_norm_median") or 0.0) / math.sqrt(fan_in(each)) / bulk
-        if above >= ABOVE_BULK.value and ROW_LOW.value <= row <= ROW_HIGH.value:
+        limit = ABOVE_BULK if _row_shape(each) <= ROW_SHAPE.value else ABOVE_HEAVY_BULK
+        if above >= limit.value and ROW_LOW.value <= row <= ROW_HIGH.value:
             yield RULE.finding(
                 f"The largest weight is {number(above)} times what chance allows, and {percent(share)} of the kernel's "
                 f"energy is in about {max(1, round(count))} weight{'s' if count >= 1.5 else ''}.",
@@ -76,7 +81,7 @@ def _check(audit: Audit) -> Iterator[Finding]:
                 metric="kernel.max_to_rms_ratio",
                 value=above,
                 op=">=",
-                threshold=ABOVE_BULK.value,
+                threshold=limit.value,
             )
 
 
@@ -110,7 +115,7 @@ RULE = Rule(
     page=__doc__,
     severity=Severity.WARN,
     confidence=Confidence.HIGH,
-    thresholds=(SHARE, ABOVE_BULK, ROW_SHAPE, ROW_LOW, ROW_HIGH, MIN_SIZE),
+    thresholds=(SHARE, ABOVE_BULK, ABOVE_HEAVY_BULK, ROW_SHAPE, ROW_LOW, ROW_HIGH, MIN_SIZE),
     roles=ROLES,
     supersedes=("kernel-runaway-scale", "kernel-rank-collapse", "kernel-dead-units", "kernel-ignored-inputs"),
     check=_check,

@@ -7,8 +7,9 @@ Why:
 
 How:
     gain = rms(W)·√(in·taps), the standard deviation of a unit's output for independent inputs of variance 1
-    (Kaiming's initialisation has 1.41, torch's default 0.58). A finding if gain ≥ 20 and gain ≥ 20 · the median
-    gain of the model's other kernels.
+    (Kaiming's initialisation has 1.41, torch's default 0.58). A finding if the gain is at least 20 and at least 20
+    times the median of the model's other kernels, or if that holds of the growth, rms(W) over the rms of the
+    initialisation that the layer most likely had.
 
 Fix:
     If a conversion made the file, compare this tensor with the original. If training did, add or raise the kernel's
@@ -26,38 +27,50 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from regaudit.records import Audit, Confidence, Finding, Severity
+from regaudit.records import Audit, Confidence, Finding, LayerAudit, Severity
 from regaudit.rules.base import Rule, Threshold
 from regaudit.rules.kernels import MAPS, gain, kernels, median_of_others, number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-GAIN = Threshold(
-    "gain", 20.0, "standard deviations of the input",
-    "calibrated: the largest gain on healthy models is 9.5 (the last layer of Silero VAD)",
+LARGE = Threshold(
+    "gain, or growth", 20.0, "times",
+    "calibrated: the largest gain on healthy models is 9.5, the largest growth 16 (the last layer of Silero VAD)",
 )  # fmt: skip
 RELATIVE = Threshold(
-    "gain over the median gain of the other kernels", 20.0, "times",
-    "calibrated: the largest ratio on healthy models is 9.1 (the output of a small net whose hidden layer shrank)",
+    "the same over the median of the other kernels", 20.0, "times",
+    "calibrated: with a gain or growth of 3 or more, healthy models stay below 10",
 )  # fmt: skip
+SCALES: tuple[tuple[str, Callable[[LayerAudit], float | None]], ...] = (
+    ("gain", gain),
+    ("growth", lambda each: each.value("kernel.growth")),
+)
 
 
 def _check(audit: Audit) -> Iterator[Finding]:
-    gains = [(each, value) for each in kernels(audit) if (value := gain(each))]
-    ordered = sorted(value for _, value in gains)
-    for each, value in gains:
-        others = median_of_others(ordered, value)
-        if others and value >= GAIN.value and value >= RELATIVE.value * others:
-            yield RULE.finding(
-                f"The gain is {number(value)}, {number(value / others)} times the median of the other "
-                f"{len(gains) - 1:,} kernel{'s' if len(gains) > 2 else ''} ({number(others)}).",
-                layer=each.layer.name,
-                metric="kernel.rms",
-                value=value / others,
-                op=">=",
-                threshold=RELATIVE.value,
-            )
+    found: set[str] = set()
+    for name, scale in SCALES:
+        scales = [(each, value) for each in kernels(audit) if (value := scale(each))]
+        ordered = sorted(value for _, value in scales)
+        for each, value in scales:
+            others = median_of_others(ordered, value)
+            is_far = others > 0 and value >= max(LARGE.value, RELATIVE.value * others)
+            if is_far and each.layer.name not in found:
+                found.add(each.layer.name)
+                yield _finding(each, name, value, others, len(scales) - 1)
+
+
+def _finding(each: LayerAudit, name: str, value: float, others: float, count: int) -> Finding:
+    return RULE.finding(
+        f"The {name} is {number(value)}, {number(value / others)} times the median of the other {count:,} "
+        f"kernel{'s' if count > 1 else ''} ({number(others)}).",
+        layer=each.layer.name,
+        metric="kernel.growth" if name == "growth" else "kernel.rms",
+        value=value / others,
+        op=">=",
+        threshold=RELATIVE.value,
+    )
 
 
 RULE = Rule(
@@ -66,7 +79,7 @@ RULE = Rule(
     page=__doc__,
     severity=Severity.WARN,
     confidence=Confidence.MEDIUM,
-    thresholds=(GAIN, RELATIVE),
+    thresholds=(LARGE, RELATIVE),
     roles=MAPS,
     check=_check,
 )

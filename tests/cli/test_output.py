@@ -3,8 +3,10 @@
 import json
 import stat
 
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
+from safetensors.numpy import save_file
 
 from regaudit.cli import destinations
 from regaudit.reports.json import SCHEMA
@@ -120,6 +122,18 @@ def test_quiet_says_the_verdict_and_the_scope(called, broken):
     assert "nonfinite" in out
     assert "Layers" not in out
     assert err == ""
+
+
+def test_names_from_the_file_are_escaped(called, called_json, tmp_path):
+    name = "a\x1b[31m[/red]<b>\n::error::\u202e.weight"
+    save_file({name: np.eye(8, dtype=np.float32), "[bold]x[/].weight": np.ones((8, 8), np.float32)}, tmp_path / "evil")
+    _, out, err = called("inspect", "evil", "-v", "--tensors", "--color", "always")
+    assert "\x1b[31m[/red]" not in out
+    assert "a\\x1b[31m[/red]<b>\\n::error::\\u202e.weight" in out
+    assert "[bold]x[/].weight" in out
+    assert err == ""
+    _, document = called_json("inspect", "evil", "-f", "json", "--tensors")
+    assert name in [each["name"] for each in document["tensors"]]
 
 
 def test_schema_is_the_committed_one(called):

@@ -1,12 +1,25 @@
 """Hostile pickles: nothing in them is executed, and each is over in bounded time and memory."""
 
+import argparse
+import collections
 import contextlib
+import datetime as dt
+import decimal
+import enum
+import functools
+import logging
+import pathlib
 import pickle
+import random
+import re
 import time
 import tracemalloc
+import uuid
 import zipfile
 
+import numpy as np
 import pytest
+import torch
 
 from regaudit.checkpoints import pickle_machine, pickles
 from regaudit.checkpoints.base import UNSAFE_GLOBAL
@@ -122,6 +135,18 @@ def test_the_remark_has_name_place_and_file():
 )
 def test_what_checkpoints_need_is_silent(raw):
     assert remarks(load(raw), "x.pt") == ()
+
+
+def test_settings_of_many_types_are_silent():
+    settings = [
+        pathlib.Path("x"), dt.datetime.now(dt.UTC), functools.partial(sorted, reverse=True), uuid.uuid4(), range(3),
+        decimal.Decimal(1), np.random.default_rng(0), np.random.RandomState(0), random.Random(0), np.int64(3), 1j,
+        np.arange(3.0), np.dtype("f4"), torch.float16, torch.device("cpu"), torch.Size([1]), slice(1, 2), {1}, b"x",
+        argparse.Namespace(a=1), enum.Enum, collections.ChainMap({}), re.compile("a+"), logging.getLogger("x"),
+    ]  # fmt: skip
+    for protocol in range(2, 6):
+        for each in settings:
+            assert remarks(load(pickle.dumps(each, protocol)), "x.pt") == (), each
 
 
 def test_a_call_into_an_unknown_package_is_only_worth_a_remark():

@@ -201,6 +201,15 @@ def test_sparse_and_quantised_tensors_are_remarked(saved):
         checkpoint.read(checkpoint.tensors[1], 0, 1)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_quantised_network_is_listed(saved):
+    model = torch.ao.quantization.quantize_dynamic(network(), {nn.Linear}, dtype=torch.qint8)
+    found = {each.name: each.dtype for each in saved(model.state_dict()).tensors}
+    assert found["0._packed_params._packed_params.0"] == "I8"
+    assert found["0._packed_params._packed_params.1"] == "F32"
+    assert found["0.scale"] == "F32"
+
+
 def test_the_storage_is_named(saved):
     assert saved({"a": torch.ones(2), "b": torch.ones(3)}).tensors[1].source == "model/data/1"
 

@@ -21,7 +21,7 @@ HOSTILE = [
 
 
 def test_hostile_names_are_layers_with_unique_names(model):
-    found = model({name: (4, 3) for name in HOSTILE})
+    found = model(dict.fromkeys(HOSTILE, (4, 3)))
     assert len(found.layers) == len(HOSTILE)
     assert list(found.roles) == HOSTILE
 

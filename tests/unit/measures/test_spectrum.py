@@ -136,6 +136,15 @@ def test_small_spectra_have_no_bulk(make_layer):
     assert reasons["kernel.noise_edge"] == "4 singular values above rounding; it takes 8 to see a bulk"
 
 
+@pytest.mark.parametrize("shape", [(1, 40), (40, 1)])
+def test_a_vector_has_a_norm_but_no_rank_to_compare(make_layer, shape):
+    kernel = np.random.default_rng(0).standard_normal(shape)
+    audit = measure(make_layer(kernel))
+    assert audit.value("kernel.spectral_norm") == pytest.approx(np.linalg.norm(kernel))
+    assert audit.value("kernel.stable_rank") == 1.0
+    assert audit.value("kernel.stable_rank_ratio") is None
+
+
 def test_a_product_of_factors_is_not_compared_with_the_law(make_layer):
     audit = measure(make_layer(np.random.default_rng(0).standard_normal((30, 30)), role=Role.ADAPTER))
     assert audit.value("kernel.outlier_count") is None

@@ -128,8 +128,8 @@ LAYOUTS = {
     "depthwise": ((16, 1, 3, 3), (OUT, IN, TAP, TAP)),
     "keras attention": ((10, 4, 6), (IN, OUT, OUT)),
     "keras attention output": ((4, 6, 10), (IN, IN, OUT)),
-    "many blocks": ((300, 400), (OUT, IN)),
-    "many blocks, in first": ((400, 300), (IN, OUT)),
+    "many blocks": ((132, 520), (OUT, IN)),
+    "many blocks, in first": ((520, 132), (IN, OUT)),
     "long rows": ((3, 70_000), (OUT, IN)),
 }
 

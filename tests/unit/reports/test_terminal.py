@@ -93,7 +93,7 @@ def test_quiet_shows_no_table(reports):
 def test_tensors_are_listed_as_the_file_has_them(reports):
     text = one_line(shown(reports["healthy"], width=120))
     assert (
-        "head.weight 10×384 · F32 · dense · head · sum -26.3183 · norm 11.0283 · min -0.43 · max 0.333333 · zeros 0"
+        "head.weight 10×384 · F32 · dense · layer head sum -26.3183 · norm 11.0283 · min -0.43 · max 0.333333 · zeros 0"
         in text
     )
 
@@ -103,7 +103,7 @@ def test_many_rows_are_cut_and_said_so(reports):
     head = audit.layers[-1]
     layers = tuple(replace(head, layer=replace(head.layer, name=f"fc{i}")) for i in range(60))
     report = replace(reports["healthy"], audit=replace(audit, layers=layers))
-    assert "and 12 more rows: -v" in shown(report)
+    assert "and 12 more rows (shown with -v)" in shown(report)
     assert "fc59" in shown(report, verbose=True)
 
 

@@ -24,7 +24,8 @@ REMARKS = {
     base.OTHER_WEIGHTS: ("file-other-weights", "info"),
     base.CONTAINS_CODE: ("file-contains-code", "info"),
     base.UNSAFE_GLOBAL: ("file-unsafe-global", "error"),
-    base.UNREADABLE_TENSOR: ("file-unreadable-tensor", "warn"),
+    base.UNKNOWN_GLOBAL: ("file-unknown-global", "info"),
+    base.UNREADABLE_TENSOR: ("file-unreadable-tensor", "info"),
 }
 
 
