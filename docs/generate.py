@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from regaudit import effects, measures, rules
+from regaudit import rules
+from regaudit.effects import describe as effects
+from regaudit.measures import describe as measures
 from regaudit.penalties import describe as penalties
 
 PAGES = {

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from regaudit import effects, measures, rules
+from regaudit import rules
+from regaudit.effects import describe as effects
+from regaudit.measures import describe as measures
 from regaudit.penalties import describe as penalties
 
 ROOT = Path(__file__).resolve().parent.parent

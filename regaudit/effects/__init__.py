@@ -23,13 +23,12 @@ from regaudit.effects import (
 )
 from regaudit.effects.base import Detector, view
 from regaudit.effects.declared import compare
-from regaudit.effects.describe import describe
 from regaudit.effects.detected import detect
 
 if TYPE_CHECKING:
     from regaudit.records import Audit, Effect
 
-__all__ = ["EFFECTS", "Detector", "describe", "detect", "see"]
+__all__ = ["EFFECTS", "MODULES", "Detector", "detect", "see"]
 
 # The order is that of the report: what is plain first, mere descriptions last.
 EFFECTS: tuple[Detector, ...] = (
