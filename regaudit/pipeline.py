@@ -88,7 +88,9 @@ def _assembled(
     trained = [
         each
         for each in checkpoint.tensors
-        if not each.shares and each.name not in statistics and grouping.roles[each.name][0] is not Role.BUFFER
+        if not each.shares
+        and each.name not in statistics
+        and grouping.roles[each.name][0] not in {Role.BUFFER, Role.QUANTIZED}
     ]
     source = Input(
         path=checkpoint.path,

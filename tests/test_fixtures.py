@@ -32,7 +32,9 @@ def test_every_declared_penalty_is_reported(case):
     expected, audit = case
     for target, site, kind, value in expected["declared"]:
         matching = [
-            d for d in audit.declared if d.target.startswith(target) and d.kind == kind and d.value == pytest.approx(value)
+            d
+            for d in audit.declared
+            if d.target.startswith(target) and d.kind == kind and d.value == pytest.approx(value)
         ]
         assert matching, f"{target} {site} {kind} {value} not in {audit.declared}"
 

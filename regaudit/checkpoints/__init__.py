@@ -1,39 +1,51 @@
 """A path in, an open `Checkpoint` out: chosen by content, read lazily, never executed.
 
-A new format is one file here that defines a `Format`, and its entry in `FORMATS`.
+A new format is one file here that defines its `FORMAT`, and its name in `READERS`.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-from regaudit.checkpoints import huggingface, keras, numpy_arrays, safetensors, torch_zip
 from regaudit.checkpoints.base import Checkpoint, Format
 from regaudit.checkpoints.sniff import explain_unreadable, look
 
-__all__ = ["FORMATS", "Checkpoint", "Format", "open_checkpoint"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-FORMATS: tuple[Format, ...] = (
-    huggingface.FORMAT,  # before the formats of its files
-    safetensors.FORMAT,
-    torch_zip.FORMAT,
-    numpy_arrays.FORMAT,
-    keras.FORMAT,
+__all__ = ["READERS", "Checkpoint", "Format", "formats", "open_checkpoint"]
+
+# The modules of this folder that define a `FORMAT`, in the order in which they are asked. One is imported only when
+# those before it do not know the file: together they would cost a tenth of the start-up.
+READERS = (
+    "huggingface",  # before the formats of its files
+    "safetensors",
+    "torch_zip",
+    "numpy_arrays",
+    "keras",
 )
+
+
+def formats() -> Iterator[Format]:
+    """Yield every format, importing its reader when it is reached."""
+    for name in READERS:
+        yield cast("Format", import_module(f"{__name__}.{name}").FORMAT)
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
     """Open a model file or directory; close it with `with`.
 
     Args:
-        path: A file in any format of `FORMATS`, or a directory that holds one model.
+        path: A file in any of the `formats`, or a directory that holds one model.
 
     Returns:
         The open checkpoint; only headers have been read. A path that is missing, unreadable, corrupt, unsafe, or of a
         format that no reader knows raises a `CheckpointError`.
     """
     candidate = look(Path(path))
-    for each in FORMATS:
+    for each in formats():
         if each.claims(candidate):
             return each.open(candidate)
     error = explain_unreadable(candidate)

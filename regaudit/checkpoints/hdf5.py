@@ -19,6 +19,7 @@ import numpy as np
 
 from regaudit.checkpoints.base import MAX_EXPANSION, MAX_RANK, MAX_TENSORS
 from regaudit.checkpoints.dtypes import DTYPES, decode
+from regaudit.checkpoints.hdf5_attributes import Attributes
 from regaudit.checkpoints.text import quoted
 from regaudit.errors import CorruptCheckpoint, MissingExtra, UnsafeCheckpoint
 
@@ -32,13 +33,10 @@ if TYPE_CHECKING:
 MAGIC = b"\x89HDF\r\n\x1a\n"
 MAX_DEPTH = 64  # groups in groups; two models nested in each other make 9
 MAX_CHUNK_BYTES = 256 << 20  # libhdf5 holds a whole chunk in memory; h5py makes chunks of about 1 MB
-MAX_TEXT_BYTES = 32 << 20  # of an attribute; the configuration of Keras' ResNet152 has 0.3 MB
 FILL_ALLOWANCE = 64 << 10  # bytes granted as stored: libhdf5 stores nothing of an array that was never written
 _BUILT_IN_FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})  # deflate … scale-offset; LZF comes with h5py
 _TEXTS = ("name", "model_config", "training_config", "keras_version")
 _LISTS = ("layer_names", "weight_names")
-_HEAP_MAGIC = b"GCOL"
-_HEAP_HEADER = 16  # bytes before a heap's first object, and before the bytes of each object
 # Everything that h5py raises for a malformed file.
 _ERRORS = (OSError, KeyError, ValueError, RuntimeError, TypeError, OverflowError, NotImplementedError, MemoryError)
 _CUT_SHORT = "The download or copy was cut short or damaged; fetch the file again."
@@ -118,8 +116,9 @@ class Hdf5File:
         with _in_plain_words(where):
             self._file: Object = h5py.File(_Window(size, read_at), "r", rdcc_nbytes=MAX_CHUNK_BYTES)
         try:
-            walk = _Walk(h5py, where, size)
             with _in_plain_words(where):
+                attributes = Attributes(where, size, self._file.userblock_size, read_at)
+                walk = _Walk(h5py, where, size, attributes)
                 address = walk.address(self._file)
             self.root = walk.group(self._file, "/", address, 0)
         except BaseException:
@@ -149,8 +148,9 @@ class Hdf5File:
 class _Walk:
     """One pass over a file's tree that refuses what must not be followed, allocated or repeated."""
 
-    def __init__(self, h5py: Object, where: str, size: int) -> None:
+    def __init__(self, h5py: Object, where: str, size: int, attributes: Attributes) -> None:
         self._h5py = h5py
+        self._attributes = attributes
         self._where = where
         self._size = size
         self._groups: set[int] = set()
@@ -162,8 +162,8 @@ class _Walk:
         if depth > MAX_DEPTH:
             raise UnsafeCheckpoint(where, f"groups are nested more than {MAX_DEPTH} deep")
         with _in_plain_words(where):
-            texts, lists = _attributes(item)
             members = sorted(self._members(item, path), key=lambda member: member[0])
+        found = self._texts(address)
         if address in self._groups:
             raise UnsafeCheckpoint(where, "the group has two names, so the file's tree has a loop or a second root")
         self._groups.add(address)
@@ -175,7 +175,16 @@ class _Walk:
                 groups[name] = self.group(member, below, below_address, depth + 1)
             elif isinstance(member, self._h5py.Dataset):
                 datasets[name] = self._dataset(member, below, below_address)
-        return Group(path=path, groups=groups, datasets=datasets, texts=texts, lists=lists)
+        texts = {key: found[key][0] for key in _TEXTS if found.get(key)}
+        return Group(path=path, groups=groups, datasets=datasets, texts=texts, lists=_named_lists(found))
+
+    def _texts(self, address: int) -> dict[str, tuple[str, ...]]:
+        found = self._attributes.texts(address)
+        return {
+            key: tuple(text.decode("utf-8", "backslashreplace") for text in texts)
+            for key, texts in found.items()
+            if key.startswith((*_TEXTS, *_LISTS))
+        }
 
     def _members(self, item: Object, path: str) -> Iterator[tuple[int, str, Object]]:
         for name in item:
@@ -263,8 +272,6 @@ class _Window(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
-        if self._read(self._position, 4) == _HEAP_MAGIC:
-            self._check_heap(self._position)
         found = self._read(self._position, len(view))
         length = len(found)
         view[:length] = found
@@ -276,26 +283,6 @@ class _Window(io.RawIOBase):
     def _read(self, offset: int, length: int) -> bytes:
         available = max(0, min(length, self._size - offset))
         return self._read_at(offset, available) if available else b""
-
-    def _check_heap(self, start: int) -> None:
-        """Refuse a heap of texts whose objects do not follow each other: libhdf5 2.0 would read it for ever.
-
-        Raises:
-            OSError: It is such a heap; h5py hands the error on.
-
-        Source:
-            HDF5 File Format Specification 3.0, section III.E (Global Heap).
-        """
-        end = start + int.from_bytes(self._read(start + 8, 8), "little")
-        position = start + _HEAP_HEADER
-        while position + _HEAP_HEADER <= min(end, self._size):
-            header = self._read(position, _HEAP_HEADER)
-            is_free = header[:2] == bytes(2)
-            size = int.from_bytes(header[8:], "little")
-            step = size if is_free else _HEAP_HEADER + -(-size // 8) * 8
-            if step < _HEAP_HEADER or position + step > end:
-                raise OSError("a heap of texts contradicts itself")
-            position += step
 
 
 @contextmanager
@@ -341,34 +328,15 @@ def _problem(item: Object) -> str:
     return ""
 
 
-def _attributes(item: Object) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
-    """Return the texts and the lists of names; Keras splits a list of more than 64 kB (`weight_names0` and so on)."""
-    present = set(item.attrs)
-    texts = {key: _text(_attribute(item, key)) for key in _TEXTS if key in present}
+def _named_lists(found: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Return the lists of names; Keras splits one of more than 64 kB over `weight_names0`, `weight_names1` and so on."""
     lists: dict[str, tuple[str, ...]] = {}
     for key in _LISTS:
-        numbered = takewhile(present.__contains__, (f"{key}{number}" for number in count()))
-        parts = [key] if key in present else list(numbered)
+        numbered = takewhile(found.__contains__, (f"{key}{number}" for number in count()))
+        parts = [key] if key in found else list(numbered)
         if parts:
-            names = (_text(name) for part in parts for name in np.ravel(_attribute(item, part)))
-            lists[key] = tuple(name for name in names if name is not None)
-    return {key: text for key, text in texts.items() if text is not None}, lists
-
-
-def _attribute(item: Object, key: str) -> Object:
-    stored = item.attrs.get_id(key)
-    if math.prod(stored.shape) * stored.dtype.itemsize > MAX_TEXT_BYTES:
-        raise ValueError(f"the attribute {key} has more than {MAX_TEXT_BYTES:,} bytes")
-    return item.attrs[key]
-
-
-def _text(value: object) -> str | None:
-    """Return text without lone surrogates, which could never be printed; None for what is no text."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, str):
-        return printable(value)
-    return None
+            lists[key] = tuple(name for part in parts for name in found[part])
+    return lists
 
 
 def printable(name: str) -> str:

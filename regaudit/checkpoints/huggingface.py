@@ -12,7 +12,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from regaudit.checkpoints import safetensors, torch_zip
+from regaudit.checkpoints import safetensors
 from regaudit.checkpoints.base import CONTAINS_CODE, OPTIMIZER_STATE, Candidate, Checkpoint, Format
 from regaudit.checkpoints.declarations import in_config
 from regaudit.checkpoints.shards import open_index, open_weights
@@ -133,6 +133,8 @@ def _json_beside(path: Path, name: str) -> dict[str, Any]:
 
 
 def _declared_by_trainer(folder: Path) -> tuple[Declared, ...]:
+    from regaudit.checkpoints import torch_zip
+
     arguments, optimizer = inside(folder, _TRAINING_ARGS), inside(folder, _OPTIMIZER)
     return (
         *(torch_zip.declared_in_training_args(arguments) if is_file(arguments) else ()),
@@ -150,6 +152,8 @@ def _remarks_on_code(config: dict[str, Any]) -> tuple[Remark, ...]:
 
 
 def _remarks_on_pickles(folder: Path) -> tuple[Remark, ...]:
+    from regaudit.checkpoints import torch_zip
+
     beside = (inside(folder, name) for name in (_TRAINING_ARGS, _OPTIMIZER))
     return tuple(remark for path in beside if is_file(path) for remark in torch_zip.remarks_on_side_file(path))
 
@@ -187,11 +191,17 @@ def _is_index(candidate: Candidate) -> bool:
 
 
 def _is_beside_config(candidate: Candidate) -> bool:
-    return (
-        _WEIGHTS.fullmatch(candidate.path.name) is not None
-        and any(is_file(candidate.path.parent / name) for name in (_CONFIG, _ADAPTER))
-        and (safetensors.FORMAT.claims(candidate) or torch_zip.FORMAT.claims(candidate))
-    )
+    if not _WEIGHTS.fullmatch(candidate.path.name):
+        return False
+    if not any(is_file(candidate.path.parent / name) for name in (_CONFIG, _ADAPTER)):
+        return False
+    return safetensors.FORMAT.claims(candidate) or _is_torch(candidate)
+
+
+def _is_torch(candidate: Candidate) -> bool:
+    from regaudit.checkpoints import torch_zip
+
+    return torch_zip.FORMAT.claims(candidate)
 
 
 FORMAT = Format(name="Hugging Face", claims=_claims, open=_open)

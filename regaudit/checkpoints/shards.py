@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from regaudit.checkpoints import safetensors, torch_zip
+from regaudit.checkpoints import safetensors
 from regaudit.checkpoints.base import DANGLING_INDEX, MAX_JSON_BYTES, UNLISTED_TENSOR, Checkpoint
 from regaudit.checkpoints.sniff import explain_unreadable, look
 from regaudit.checkpoints.source import inside, is_file, read_whole
@@ -27,6 +27,8 @@ def open_weights(path: Path) -> Checkpoint:
     candidate = look(path)
     if safetensors.FORMAT.claims(candidate):
         return safetensors.open_safetensors(path)
+    from regaudit.checkpoints import torch_zip
+
     if torch_zip.FORMAT.claims(candidate):
         return torch_zip.open_torch(path)
     error = explain_unreadable(candidate)

@@ -67,7 +67,7 @@ def _status(path: Path) -> os.stat_result:
         return path.stat()
     except FileNotFoundError as error:
         problem = "is a link to nothing" if path.is_symlink() else "no such file or directory"
-        raise CheckpointError(str(path), problem) from error
+        raise CheckpointError(str(path), problem, "Check the spelling of the path.") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(str(path), f"cannot be opened ({getattr(error, 'strerror', None) or error})") from error
 

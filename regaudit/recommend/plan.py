@@ -198,6 +198,9 @@ def _default(model: Model, collapse: Reason | None) -> Plan:
     if collapse:
         text = f"{collapse.text} The file declares no penalty that did this; in its place take the field's default."
         because = Reason(text=text, measure=collapse.measure, value=collapse.value)
+    found = model.audit.detected
+    if found and found.norm is Norm.L1:
+        because = Reason(text=_after_l1(model, collapse), measure="kernel.zero_fraction", value=model.zero_fraction)
     return Plan(
         action=Action.ADD,
         site=Site.KERNEL,
@@ -208,6 +211,16 @@ def _default(model: Model, collapse: Reason | None) -> Plan:
         basis="default",
         confidence=min(recipe.confidence, SURE_AFTER_COLLAPSE) if collapse else recipe.confidence,
         because=because,
+    )
+
+
+def _after_l1(model: Model, collapse: Reason | None) -> str:
+    """Return what to do about zeros that L1 or pruning left, where nothing says which or how strong."""
+    weaker = f", but weaker ({model.dead_fraction:.0%} of the units have no weights left)" if collapse else ""
+    return (
+        f"{model.zero_fraction:.0%} of the weights are exactly zero, as kernel L1 or pruning leave them; which one, and how "
+        f"strong, weights do not tell. For a sparse model train with the L1 that you used{weaker}; for accuracy the field's "
+        "default follows."
     )
 
 

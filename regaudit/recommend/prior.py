@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from regaudit.records import Audit
 
 NEXT_STEP = (
-    "Weights alone cannot decide more. First compare the mean loss on the training and on validation data: without a gap no "
-    "penalty is needed. With one, train three times from scratch, with this strength, a fifth and five times of it, and keep the best on "
-    "validation data. This version of regaudit reads weights only."
+    "Compare the mean loss on training and on validation data: without a gap no penalty is needed. With one, train from scratch "
+    "at this strength, a fifth and five times of it, and keep the best on validation data. Weights alone cannot decide more."
 )
 
 

@@ -40,9 +40,9 @@ def rationale(model: Model, plan: Plan) -> tuple[Reason, ...]:
         _not_finite(model),
         _state(model),
         _strength(model, plan),
+        _spread(plan),
         _scale_free(kernels),
         _added_loss(kernels, plan),
-        _spread(plan),
     )
     return tuple(r for r in reasons if r)[:MOST_REASONS]
 
@@ -133,38 +133,35 @@ def _spread(plan: Plan) -> Reason | None:
 
 
 def _why_not_l1(model: Model) -> str:
-    best = BEST_OF_30[Site.KERNEL, Norm.L1]
+    best = BEST_OF_30[Site.KERNEL, Norm.L1], BEST_OF_30[Site.KERNEL, Norm.L2]
     if model.zero_fraction >= SPARSE_ENOUGH:
-        return (
-            f"{model.zero_fraction:.0%} of the weights are zero already. Take L1 (with a proximal step) if a sparse model is "
-            f"what you want; for accuracy it was the best of 37 penalties in {best} of 30 small networks, kernel L2 in 14."
+        seen = (
+            f"{model.zero_fraction:.0%} of the weights are zero already; take it, with a proximal step, to stay sparse."
         )
-    return (
-        f"{share(model.zero_fraction, 'weight', 'exactly zero').capitalize()}, and the shape of trained weights does not tell L1 "
-        f"from L2. It was best in {best} of 30 small networks, kernel L2 in 14; take it where few inputs matter or a sparse model "
-        "is the aim."
-    )
+    else:
+        seen = "Take it where few inputs matter or a sparse model is the aim; the shape of the weights does not tell."
+    return f"{seen} It was best in {best[0]} of 30 small networks, kernel L2 in {best[1]}."
 
 
 def _why_not_l2(plan: Plan) -> str:
     if plan.action is Action.NONE:
         return "The weights show no room for a penalty; first train without one and look again."
-    return "It was the best of 37 penalties in 14 of 30 small networks, but weights alone give no reason to change what is declared."
+    best = BEST_OF_30[Site.KERNEL, Norm.L2]
+    return f"It was best in {best} of 30 small networks, but weights alone give no reason to change what is declared."
 
 
 def _why_not_bias(model: Model) -> str:
     dominant = sum(e.effect == "bias-dominant" for e in model.audit.effects)
     seen = f"The bias dominates {counted(dominant, 'layer')}" if dominant else "No layer is dominated by its bias"
-    return f"{seen}; a bias penalty was best in {BEST_OF_30[Site.BIAS, None]} of 30 small networks, and only retraining showed it."
+    return f"{seen}; it was best in {BEST_OF_30[Site.BIAS, None]} of 30 small networks, and only retraining showed it."
 
 
 def _why_not_activity() -> str:
-    best = BEST_OF_30[Site.ACTIVITY, None]
-    return f"Weights do not show activities; it was best in {best} of 30 small networks, which only inputs and retraining tell."
+    return f"Weights do not show activities; it was best in {BEST_OF_30[Site.ACTIVITY, None]} of 30 small networks."
 
 
 def _why_not_none() -> str:
     return (
-        f"None was best in {NONE_BEST_OF_30} of 30 small networks, those with much clean data. If your validation loss is as low "
-        "as your training loss, take none."
+        "Take none if your validation loss is as low as your training loss; it was best in "
+        f"{NONE_BEST_OF_30} of 30 small networks, those with much clean data."
     )

@@ -10,7 +10,7 @@ from regaudit.records import Audit, Status, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-INCOMPLETE_EXIT = 3  # DESIGN: an input or a part of it could not be read or measured
+INCOMPLETE_EXIT = 3  # an input could not be read; `policy` adds: a part that the gate needs could not be measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +55,11 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the run, the same in every format: incomplete wins over a failed gate."""
-        if self.status is Status.INCOMPLETE:
+        """The exit code of the run, the same in every format: an unread input wins over a failed gate.
+
+        A report that does not gate is worth reading with a part missing: it says so, and exits 0.
+        """
+        if self.problems:
             return INCOMPLETE_EXIT
         return self.verdict.exit_code if self.verdict else 0
 

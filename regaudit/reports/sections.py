@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MOST_TOPICS = 3  # what a reader keeps in mind; every error and warning is shown all the same
 MOST_LINES = 6  # of a list that -v shows whole
 MOST_PLACES = 3  # of a topic
+MOST_REASONS = 4  # of a recommendation; the rest with -v
 
 SUMMARY_WIDTH = len("trained with")
 KIND_WIDTH = len("error")
@@ -182,7 +183,8 @@ def recommendation(page: Page, report: Report) -> None:
     basis = _BASES.get(advice.basis, printable(advice.basis))
     page.paragraph(f"confidence {in_words(advice.confidence)}: {basis}")
     page.blank()
-    _entries(page, "why", [each.text for each in advice.rationale])
+    most = len(advice.rationale) if report.view.verbose else MOST_REASONS
+    _entries(page, "why", [each.text for each in advice.rationale[:most]])
     _entries(
         page, "layers", [f"{each.advice} {_names(each.layers, MOST_PLACES)}: {each.reason}" for each in advice.layers]
     )
@@ -216,7 +218,8 @@ def _advice(advice: Recommendation) -> str:
         return "use no penalty"
     joint = " to" if advice.action is Action.REDUCE else ","
     strength = "" if advice.strength is None else f"{joint} strength {numbers.strength(advice.strength)}"
-    return f"{_ACTIONS[advice.action]} {_penalty(advice.site, advice.norm)} penalty{strength}"
+    decay = ", as AdamW's weight decay" if "AdamW(" in advice.apply.get("pytorch", "") else ""
+    return f"{_ACTIONS[advice.action]} {_penalty(advice.site, advice.norm)} penalty{strength}{decay}"
 
 
 def _range(advice: Recommendation) -> str:

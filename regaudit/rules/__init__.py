@@ -74,8 +74,8 @@ RULES: tuple[Rule, ...] = (
     file_other_weights.RULE,
     file_contains_code.RULE,
     file_unsafe_global.RULE,
-    file_unknown_global.RULE,
     file_unreadable_tensor.RULE,
+    file_unknown_global.RULE,
     audit_incomplete.RULE,
 )
 

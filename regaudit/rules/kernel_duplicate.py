@@ -6,8 +6,9 @@ Why:
 
 How:
     Kernels of one shape whose l1_norm, fro_norm, max_abs, value_range and the largest row and column norms agree to
-    the last bit. One such group in the model is a warning. Several groups are a pattern (a stack that was built by
-    copying a block, a target network, tied input and output tables that are stored twice): a note for each.
+    the last bit. One such group in the model is a warning, unless it has an embedding (tied input and output tables
+    that are stored twice: a note). Several groups are a pattern (a stack that was built by copying a block, a target
+    network): one note for all.
 
 Fix:
     Compare the two tensors' origin; load the second one again. If they are meant to be one, tie them, so that the file
@@ -51,19 +52,36 @@ _MEASURES = (
 
 def _check(audit: Audit) -> Iterator[Finding]:
     groups = [group for group in _equal(audit) if len(group) > 1]
-    is_pattern = len(groups) > GROUPS.value
-    for first, *others in groups:
-        with_table = first.layer.role is Role.EMBEDDING
-        for each in others:
-            yield RULE.finding(
-                f"The kernel equals that of {first.layer.name} to the last bit; they are not tied.",
-                layer=each.layer.name,
-                metric="kernel.fro_norm",
-                value=each.value("kernel.fro_norm"),
-                op="==",
-                threshold=first.value("kernel.fro_norm"),
-                severity=Severity.INFO if is_pattern or with_table else Severity.WARN,
-            )
+    if len(groups) > GROUPS.value:
+        yield _pattern(groups)
+    else:
+        yield from (_copy(each, first) for first, *others in groups for each in others)
+
+
+def _copy(each: LayerAudit, first: LayerAudit) -> Finding:
+    return RULE.finding(
+        f"The kernel equals that of {first.layer.name} to the last bit; they are not tied.",
+        layer=each.layer.name,
+        metric="kernel.fro_norm",
+        value=each.value("kernel.fro_norm"),
+        op="==",
+        threshold=first.value("kernel.fro_norm"),
+        severity=Severity.INFO if first.layer.role is Role.EMBEDDING else Severity.WARN,
+    )
+
+
+def _pattern(groups: list[list[LayerAudit]]) -> Finding:
+    copies = sum(len(group) - 1 for group in groups)
+    first, second = groups[0][0].layer.name, groups[0][1].layer.name
+    return RULE.finding(
+        f"{copies:,} kernels equal an earlier one to the last bit, in {len(groups):,} groups ({second} equals {first}): "
+        "a stack that was copied, or a second network.",
+        metric="groups of equal kernels",
+        value=float(len(groups)),
+        op=">",
+        threshold=GROUPS.value,
+        severity=Severity.INFO,
+    )
 
 
 def _equal(audit: Audit) -> list[list[LayerAudit]]:
