@@ -9,7 +9,7 @@ help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: .venv/.runtime ## set up and audit a bundled checkpoint
-	.venv/bin/regaudit inspect fixtures/digits_decay/checkpoint.pt
+	.venv/bin/regaudit inspect fixtures/keras_model/model.keras
 
 test: .venv/.dev ## set up and run the tests
 	$(PY) -m pytest

@@ -117,7 +117,7 @@ class Hdf5File:
             self._file: Object = h5py.File(_Window(size, read_at), "r", rdcc_nbytes=MAX_CHUNK_BYTES)
         try:
             with _in_plain_words(where):
-                attributes = Attributes(where, size, self._file.userblock_size, read_at)
+                attributes = Attributes(where, size, self._file.userblock_size, read_at, (*_TEXTS, *_LISTS))
                 walk = _Walk(h5py, where, size, attributes)
                 address = walk.address(self._file)
             self.root = walk.group(self._file, "/", address, 0)
@@ -180,11 +180,7 @@ class _Walk:
 
     def _texts(self, address: int) -> dict[str, tuple[str, ...]]:
         found = self._attributes.texts(address)
-        return {
-            key: tuple(text.decode("utf-8", "backslashreplace") for text in texts)
-            for key, texts in found.items()
-            if key.startswith((*_TEXTS, *_LISTS))
-        }
+        return {key: tuple(text.decode("utf-8", "backslashreplace") for text in texts) for key, texts in found.items()}
 
     def _members(self, item: Object, path: str) -> Iterator[tuple[int, str, Object]]:
         for name in item:

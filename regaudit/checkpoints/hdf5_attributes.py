@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MAX_TEXT_BYTES = 32 << 20  # in one attribute; the configuration of Keras' ResNet152 has 0.3 MB
 MAX_BLOCKS = 1000  # of one object's header; each attribute beyond the first few may add one
-_REREAD = 16  # how often the bytes of a file may be read as heaps: honest heaps do not overlap
+_REREAD = 16  # how often a file's bytes may be read in all: in an honest one no two headers or heaps overlap
 _CONTINUATION, _ATTRIBUTE = 0x10, 0x0C
 _SHARED = 0x02  # flag of a message that lies elsewhere
 _TIMES, _PHASES, _ORDERED = 0x20, 0x10, 0x04  # flags of an object header
@@ -33,7 +33,9 @@ _MALFORMED = (struct.error, IndexError, ValueError)
 class Attributes:
     """Reads the attributes of one file's objects."""
 
-    def __init__(self, where: str, size: int, base: int, read_at: Callable[[int, int], bytes]) -> None:
+    def __init__(
+        self, where: str, size: int, base: int, read_at: Callable[[int, int], bytes], wanted: tuple[str, ...]
+    ) -> None:
         """Remember the file.
 
         Args:
@@ -41,27 +43,23 @@ class Attributes:
             size: Of the file in bytes.
             base: Where its addresses begin to count (the size of the user block).
             read_at: `read_at(offset, count)` returns bytes of it.
+            wanted: What the names of the attributes that matter begin with.
         """
         self._where = where
         self._size = size
         self._base = base
         self._read_at = read_at
+        self._wanted = wanted
         self._heaps: dict[int, dict[int, bytes]] = {}
         self._budget = _REREAD * size
 
     def texts(self, address: int) -> dict[str, tuple[bytes, ...]]:
-        """Return the attributes of the object whose header is at an address; none for what is no text.
-
-        Raises:
-            CorruptCheckpoint: The header contradicts itself or the file.
-            UnsafeCheckpoint: It holds more text than any configuration has.
-        """
+        """Return the wanted attributes of the object whose header is at an address; () for what is no text."""
         found: dict[str, tuple[bytes, ...]] = {}
         try:
             for kind, body in self._messages(address):
                 if kind == _ATTRIBUTE:
-                    name, value = self._attribute(body)
-                    found[name] = value
+                    found |= self._attribute(body)
         except _MALFORMED as error:
             raise self._corrupt(f"malformed attributes ({error})") from error
         return found
@@ -89,7 +87,7 @@ class Attributes:
                 elif not flag & _SHARED:
                     yield kind, body
 
-    def _attribute(self, body: bytes) -> tuple[str, tuple[bytes, ...]]:
+    def _attribute(self, body: bytes) -> dict[str, tuple[bytes, ...]]:
         version = body[0]
         sizes = struct.unpack_from("<HHH", body, 2)
         position = 9 if version == 3 else 8
@@ -97,11 +95,12 @@ class Attributes:
         for size in sizes:
             parts.append(body[position : position + size])
             position += -(-size // 8) * 8 if version == 1 else size
-        name, datatype, space = parts
-        data = body[position:]
-        shared = version > 1 and body[1] & 3
-        value = () if shared else self._value(datatype, _count(space), data)
-        return name.rstrip(b"\0").decode("utf-8", "backslashreplace"), value
+        raw_name, datatype, space = parts
+        name = raw_name.rstrip(b"\0").decode("utf-8", "backslashreplace")
+        is_elsewhere = version > 1 and body[1] & 3  # its type is shared with other objects
+        if is_elsewhere or not name.startswith(self._wanted):
+            return {}
+        return {name: self._value(datatype, _count(space), body[position:])}
 
     def _value(self, datatype: bytes, count: int, data: bytes) -> tuple[bytes, ...]:
         kind, width = datatype[0] & 0xF, struct.unpack_from("<I", datatype, 4)[0]
@@ -136,9 +135,6 @@ class Attributes:
         size = int.from_bytes(header[8:], "little")
         if header[:4] != b"GCOL":
             raise ValueError(f"no heap at {address:,}")
-        self._budget -= size
-        if size > 2 * MAX_TEXT_BYTES or self._budget < 0:
-            raise UnsafeCheckpoint(self._where, f"a heap of {size:,} bytes of text")
         content = self._bytes(address, size)
         found: dict[int, bytes] = {}
         position = 16
@@ -153,6 +149,9 @@ class Attributes:
     def _bytes(self, address: int, count: int) -> bytes:
         if count < 0 or self._base + address + count > self._size:
             raise self._corrupt(f"attributes beyond the end of the file (at byte {address:,})")
+        self._budget -= count
+        if count > 2 * MAX_TEXT_BYTES or self._budget < 0:
+            raise UnsafeCheckpoint(self._where, "its attributes are larger than those of any model")
         return self._read_at(self._base + address, count)
 
     def _corrupt(self, problem: str) -> CorruptCheckpoint:

@@ -40,6 +40,7 @@ _WEIGHTS = "model.weights.h5"
 _METADATA = "metadata.json"
 MAX_CONFIG_BYTES = 32 << 20  # the configuration of Keras' ResNet152 has 0.3 MB
 MAX_INFLATED_BYTES = 4 << 30  # Keras stores the weights uncompressed; HDF5 cannot be read from a compressed stream
+_USER_BLOCKS = (0, 512, 1024, 2048)  # HDF5 may begin behind a block of the user's; the head of a file shows these
 _NO_CONFIG = "no configuration: regularizers cannot be known"
 
 
@@ -56,7 +57,8 @@ class _Content:
 
 
 def _claims(candidate: Candidate) -> bool:
-    return {_CONFIG, _WEIGHTS} <= candidate.members or candidate.head.startswith(MAGIC)
+    is_hdf5 = any(candidate.head.startswith(MAGIC, offset) for offset in _USER_BLOCKS)
+    return {_CONFIG, _WEIGHTS} <= candidate.members or is_hdf5
 
 
 def _open(candidate: Candidate) -> Checkpoint:

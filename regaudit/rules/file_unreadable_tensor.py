@@ -5,8 +5,7 @@ Why:
 
 How:
     The reader refused the tensor: its view leaves its storage, its layout is sparse or quantised in a way that has no
-    plain numbers, or its bytes are missing. A note where the coverage counts the tensor (the audit is then
-    incomplete anyway), a warning where the tensor is lost altogether.
+    plain numbers, or its bytes are missing.
 
 Fix:
     Save the model again; convert sparse or quantised tensors to dense floats for the audit.
@@ -20,29 +19,16 @@ Example:
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
 from regaudit.checkpoints.base import UNREADABLE_TENSOR
-from regaudit.records import Audit, Confidence, Finding, Severity
+from regaudit.records import Confidence, Severity
 from regaudit.rules.base import Rule
 from regaudit.rules.remarks import from_remarks
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-def _check(audit: Audit) -> Iterator[Finding]:
-    counted = {skip.tensor for skip in audit.coverage.skipped if skip.blocking}
-    for each in from_remarks(RULE, UNREADABLE_TENSOR, audit):
-        yield replace(each, severity=Severity.INFO) if each.tensor in counted else each
-
-
-RULE = Rule(
+RULE: Rule = Rule(
     code="RGA807",
     name="file-unreadable-tensor",
     page=__doc__,
     severity=Severity.INFO,
     confidence=Confidence.HIGH,
-    check=_check,
+    check=lambda audit: from_remarks(RULE, UNREADABLE_TENSOR, audit),
 )

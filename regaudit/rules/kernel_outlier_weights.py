@@ -5,8 +5,8 @@ Why:
     damaged file or a unit that ran away. It also ruins low-precision formats, whose range it stretches.
 
 How:
-    k = n·Σw⁴ / (n·max⁴) is how many weights of the largest size would explain the fourth moment, and k·max²/Σw² their
-    share of the energy. Without them the bulk has the scale b = 1.2533·(Σ|w| - k·max)/(n - k). A finding if the share
+    k = Σw⁴/max⁴ is how many weights of the largest size would explain the fourth moment, and k·max²/Σw² their share of
+    the energy. Without them the bulk has the scale b = 1.2533·(Σ|w| - k·max)/(n - k). A finding if the share
     is at least 25%, max ≥ 25·b·√(2 ln n) (the largest of n normal weights is about b·√(2 ln n)), and the bulk is
     ordinary: rows as Gaussian as rms/mean|w| ≤ 1.6, and a median row as large as b within 0.7 to 1.5. Where the rows
     have heavier tails, the factor is 1,000 in place of 25.

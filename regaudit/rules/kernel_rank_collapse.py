@@ -92,6 +92,6 @@ RULE = Rule(
     confidence=Confidence.HIGH,
     thresholds=(ONE, MIN_SIDE, RANK, CONDITION, MIN_WIDE),
     roles=ROLES,
-    supersedes=("kernel-dead-units", "kernel-ignored-inputs", "bias-dominance"),
+    supersedes=("kernel-dead-units", "kernel-ignored-inputs", "kernel-duplicate-units", "bias-dominance"),
     check=_check,
 )

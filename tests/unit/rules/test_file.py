@@ -62,12 +62,6 @@ def test_a_quantised_model_of_which_nothing_was_measured_is_no_defect(audited):
     assert (found.name, found.severity) == ("audit-incomplete", "info")
 
 
-def test_an_unreadable_tensor_that_the_coverage_counts_is_a_note(audited):
-    coverage = Coverage(tensors=1, measured=0, skipped=(skip("sparse", blocking=True),))
-    found = run(audited(coverage=coverage, remarks=(Remark(kind=base.UNREADABLE_TENSOR, where="t", text="Sparse."),)))
-    assert [(f.name, f.severity) for f in found] == [("file-unreadable-tensor", "info"), ("audit-incomplete", "info")]
-
-
 def test_masks_and_counters_are_no_gap(audited):
     assert run(audited(coverage=Coverage(tensors=1, measured=0, skipped=(skip("a mask", blocking=False),)))) == ()
 
