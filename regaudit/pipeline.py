@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 from regaudit.checkpoints import open_checkpoint
-from regaudit.checkpoints.base import Checkpoint
+from regaudit.checkpoints.base import UNREADABLE_TENSOR, Checkpoint
 from regaudit.checkpoints.dtypes import DTYPES
 from regaudit.config import Options
 from regaudit.effects import detect, see
 from regaudit.layers import Grouping, group
 from regaudit.measures import measure, measure_model, tensor_statistics
 from regaudit.recommend import recommend
-from regaudit.records import Audit, Coverage, Input, Layer, LayerAudit, Role, TensorStatistics, Use
+from regaudit.records import Audit, Coverage, Input, Layer, LayerAudit, Role, TensorSkip, TensorStatistics, Use
 from regaudit.rules import run
 
 Progress: TypeAlias = Callable[[int, int, str], None]
@@ -92,6 +92,7 @@ def _assembled(
         and each.name not in statistics
         and grouping.roles[each.name][0] not in {Role.BUFFER, Role.QUANTIZED}
     ]
+    lost = _lost(checkpoint)
     source = Input(
         path=checkpoint.path,
         format=checkpoint.format,
@@ -101,10 +102,22 @@ def _assembled(
     )
     return Audit(
         inputs=(source,),
-        coverage=Coverage(tensors=len(checkpoint.tensors), measured=len(used), skipped=grouping.skipped),
+        coverage=Coverage(
+            tensors=len(checkpoint.tensors) + len(lost), measured=len(used), skipped=(*grouping.skipped, *lost)
+        ),
         declared=checkpoint.declared,
         remarks=checkpoint.remarks,
         modules=checkpoint.modules,
         layers=layers,
         tensors=tensors,
+    )
+
+
+def _lost(checkpoint: Checkpoint) -> tuple[TensorSkip, ...]:
+    """Return the tensors that the reader refused and does not list: they could not be measured either."""
+    listed = {each.name for each in checkpoint.tensors}
+    return tuple(
+        TensorSkip(tensor=each.where, reason=each.text, blocking=True)
+        for each in checkpoint.remarks
+        if each.kind == UNREADABLE_TENSOR and each.where not in listed
     )

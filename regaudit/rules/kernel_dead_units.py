@@ -6,7 +6,8 @@ Why:
 
 How:
     A unit is dead if ‖w_j‖ < 1e-3 · the median of the nonzero row norms. Units of exactly zero weights do not come from
-    gradient descent: 5% of them are a warning. Units that have only decayed are what a penalty leaves of the units
+    gradient descent: 5% of them are a warning (a note where more than half of the kernels have scattered zeros, as
+    an L1 penalty or pruning leaves them: then empty units are its work). Units that have only decayed are what a penalty leaves of the units
     that it turned off: a note, and a warning only where they are a quarter of a layer that has not shrunk otherwise
     (growth ≥ 1).
 
@@ -29,7 +30,17 @@ from typing import TYPE_CHECKING
 
 from regaudit.records import Audit, Confidence, Finding, LayerAudit, Role, Severity
 from regaudit.rules.base import Rule, Threshold
-from regaudit.rules.kernels import MAPS, copies_inputs, fan_in, kernels, percent, scattered_zeros, units, which
+from regaudit.rules.kernels import (
+    MAPS,
+    copies_inputs,
+    fan_in,
+    is_sparse_throughout,
+    kernels,
+    percent,
+    scattered_zeros,
+    units,
+    which,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,16 +66,17 @@ ROLES = (*MAPS, Role.EMBEDDING)
 
 
 def _check(audit: Audit) -> Iterator[Finding]:
+    severity = Severity.INFO if is_sparse_throughout(audit) else Severity.WARN
     for each in kernels(audit, ROLES):
         if not each.value("kernel.max_abs") or fan_in(each) < MIN_FAN_IN.value or copies_inputs(each):
             continue
         dead, exact = each.value("kernel.dead_out_count"), each.value("kernel.zero_out_count") or 0.0
         if not dead or dead / units(each) <= BY_CHANCE.value * scattered_zeros(each) ** fan_in(each):
             continue
-        yield _exact(each, exact) if exact >= EXACT.value * units(each) else _decayed(each, dead)
+        yield _exact(each, exact, severity) if exact >= EXACT.value * units(each) else _decayed(each, dead)
 
 
-def _exact(each: LayerAudit, count: float) -> Finding:
+def _exact(each: LayerAudit, count: float, severity: Severity) -> Finding:
     share = count / units(each)
     detail = each.detail("kernel.zero_out_count")
     return RULE.finding(
@@ -74,6 +86,7 @@ def _exact(each: LayerAudit, count: float) -> Finding:
         value=share,
         op=">=",
         threshold=EXACT.value,
+        severity=severity,
     )
 
 

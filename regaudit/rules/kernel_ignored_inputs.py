@@ -6,7 +6,8 @@ Why:
 
 How:
     An input is ignored if ‖W_{:i}‖ < 1e-3 · the median of the nonzero column norms. Columns of exactly zero weights do
-    not come from gradient descent: 5% of them are a warning. Columns that have only decayed are a penalty's feature
+    not come from gradient descent: 5% of them are a warning (a note where more than half of the kernels have scattered
+    zeros, as an L1 penalty or pruning leaves them). Columns that have only decayed are a penalty's feature
     selection: a note.
 
 Fix:
@@ -31,6 +32,7 @@ from regaudit.rules.kernels import (
     MAPS,
     copies_inputs,
     inputs,
+    is_sparse_throughout,
     kernel_of,
     kernels,
     percent,
@@ -55,6 +57,7 @@ ROLES = tuple(role for role in MAPS if role is not Role.DEPTHWISE)
 
 
 def _check(audit: Audit) -> Iterator[Finding]:
+    lost = Severity.INFO if is_sparse_throughout(audit) else Severity.WARN
     for each in kernels(audit, ROLES):
         if not each.value("kernel.max_abs") or units(each) < MIN_UNITS.value or copies_inputs(each):
             continue
@@ -62,10 +65,11 @@ def _check(audit: Audit) -> Iterator[Finding]:
         weights = kernel_of(each).size // inputs(each)
         if ignored and ignored / inputs(each) > BY_CHANCE.value * scattered_zeros(each) ** weights:
             is_exact = exact >= EXACT.value * inputs(each)
-            yield _finding(each, exact if is_exact else ignored, is_exact=is_exact)
+            severity = lost if is_exact else Severity.INFO
+            yield _finding(each, exact if is_exact else ignored, severity, is_exact=is_exact)
 
 
-def _finding(each: LayerAudit, count: float, *, is_exact: bool) -> Finding:
+def _finding(each: LayerAudit, count: float, severity: Severity, *, is_exact: bool) -> Finding:
     share = count / inputs(each)
     detail = each.detail("kernel.zero_in_count" if is_exact else "kernel.ignored_in_count")
     how = "no weights at all" if is_exact else "weights below a thousandth of the others'"
@@ -76,7 +80,7 @@ def _finding(each: LayerAudit, count: float, *, is_exact: bool) -> Finding:
         value=share,
         op=">=" if is_exact else ">",
         threshold=EXACT.value if is_exact else 0.0,
-        severity=Severity.WARN if is_exact else Severity.INFO,
+        severity=severity,
     )
 
 

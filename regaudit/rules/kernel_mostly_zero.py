@@ -12,7 +12,8 @@ Fix:
     If it was pruned on purpose, nothing; otherwise restore the tensor from an earlier checkpoint.
 
 Silent on:
-    Models that are sparse in more kernels (pruning, an L1 penalty with a proximal step), models of one kernel,
+    Models of which more kernels are as sparse, or more than half are sparse at all (pruning, an L1 penalty with a
+    proximal step), models of one kernel,
     identity and Dirac initialisations, a kernel for which the file declares L1 (a note).
 
 Example:
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING
 from regaudit.records import Audit, Confidence, Finding, Norm, Role, Severity
 from regaudit.rules.base import Rule, Threshold
 from regaudit.rules.declared import penalties_on
-from regaudit.rules.kernels import MAPS, kernels, percent, scattered_zeros
+from regaudit.rules.kernels import MAPS, is_sparse_throughout, kernels, percent, scattered_zeros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,12 @@ ROLES = (*MAPS, Role.EMBEDDING)
 def _check(audit: Audit) -> Iterator[Finding]:
     shares = [(each, scattered_zeros(each)) for each in kernels(audit, ROLES)]
     sparse = [(each, share) for each, share in shares if share >= ZEROS.value]
-    if not sparse or len(sparse) - 1 > OTHERS.value * (len(shares) - 1) or len(shares) == 1:
+    if (
+        not sparse
+        or is_sparse_throughout(audit)
+        or len(sparse) - 1 > OTHERS.value * (len(shares) - 1)
+        or len(shares) == 1
+    ):
         return
     densest_else = max((share for _, share in shares if share < ZEROS.value), default=0.0)
     for each, share in sparse:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 # Positional tables (sinusoids have equal and constant columns) and adapters (low rank by construction) are not here.
 MAPS = (Role.DENSE, Role.CONV, Role.DEPTHWISE, Role.CONV_TRANSPOSE, Role.ATTENTION, Role.RECURRENT)
 
+# A kernel with this share of scattered exact zeros is sparse (calibrated: healthy dense models stay below 1e-6).
+SPARSE = 0.05
+
 # Norms and maxima that are equal by construction agree to rounding only.
 _EQUAL = 1e-6
 
@@ -98,6 +101,15 @@ def scattered_zeros(each: LayerAudit) -> float:
     rows = 1 - (each.value("kernel.zero_out_count") or 0.0) / units(each)
     columns = 1 - (each.value("kernel.zero_in_count") or 0.0) / inputs(each)
     return max(0.0, 1 - (1 - zeros) / (rows * columns))
+
+
+def is_sparse_throughout(audit: Audit) -> bool:
+    """Return whether scattered exact zeros are the style of the model, as an L1 penalty or pruning leaves them.
+
+    True where more than half of the kernels have them; empty units and unused inputs then follow from the zeros.
+    """
+    shares = [scattered_zeros(each) for each in kernels(audit)]
+    return 2 * sum(share >= SPARSE for share in shares) > len(shares)
 
 
 def number(value: float) -> str:

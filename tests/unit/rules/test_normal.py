@@ -214,3 +214,15 @@ def test_one_kernel_alone_has_no_siblings(model, findings):
 
 def test_scalar_parameters_are_silent(model, findings):
     assert findings(model.layer("logit_scale", role=Role.UNKNOWN, more=[(Use.SCALE, np.array([0.0]))])) == []
+
+
+def test_what_a_strong_l1_penalty_leaves_is_at_most_a_note(model, findings):
+    def shrunk(dead, ignored):
+        kernel = model.noise(48, 64)
+        kernel = np.sign(kernel) * np.maximum(np.abs(kernel) - 0.1, 0)
+        kernel[:dead] = 0
+        kernel[:, :ignored] = 0
+        return kernel
+
+    layers = [model.layer("l0", shrunk(24, 10)), model.layer("l1", shrunk(0, 20)), model.layer("l2", shrunk(5, 5))]
+    assert not {severity for _, _, severity in findings(*layers)} & WORSE_THAN_A_NOTE
