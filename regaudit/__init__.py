@@ -13,7 +13,7 @@ They are loaded on first use, so that `import regaudit` costs nothing.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from regaudit.config import Options, Policy
@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'regaudit' has no attribute {name!r}")
     return getattr(import_module(f"regaudit.{_HOMES[name]}"), name)

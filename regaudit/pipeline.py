@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from regaudit.checkpoints import open_checkpoint
 from regaudit.checkpoints.base import UNREADABLE_TENSOR, Checkpoint
@@ -18,6 +17,9 @@ from regaudit.measures import measure, measure_model, tensor_statistics
 from regaudit.recommend import recommend
 from regaudit.records import Audit, Coverage, Input, Layer, LayerAudit, Role, TensorSkip, TensorStatistics, Use
 from regaudit.rules import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Progress: TypeAlias = Callable[[int, int, str], None]
 

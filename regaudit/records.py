@@ -12,12 +12,13 @@ Words: a *tensor* is an array in the file, a *layer* a named module with the ten
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import numpy as np
 
     Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from regaudit.records import Declared, Module, Remark, Tensor
-
 if TYPE_CHECKING:
-    from regaudit.records import Array
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from regaudit.records import Array, Declared, Module, Remark, Tensor
 
 # Kinds of `Remark`, judged by rules.
 UNSAFE_GLOBAL = "unsafe-global"  # a pickle names a callable that no benign checkpoint names

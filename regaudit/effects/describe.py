@@ -27,7 +27,7 @@ def describe() -> str:
 
 
 def _chapter(text: str) -> str:
-    """Return a module's docstring as a chapter: its first line is `name: what it is.`"""
+    """Return a module's docstring as a chapter: whose first line is `name: what it is`."""
     head, _, body = text.partition("\n")
     name, _, rest = head.partition(": ")
     return f"\n## {name}\n\n{rest}\n{body.rstrip()}\n"

@@ -54,7 +54,7 @@ def measure(layer: Layer, *, spectrum: str = "auto") -> LayerAudit:
 
     Raises:
         CheckpointError: The bytes of a parameter cannot be read.
-    """  # noqa: DOC502 - raised by `Parameter.load`
+    """
     taken = Taken(layer.name)
     kernel: Subject | None = None
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):

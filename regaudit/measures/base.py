@@ -17,7 +17,7 @@ ORIENTATION_UNKNOWN = "orientation unknown"
 ALL_ZERO = "all weights are 0"
 
 
-class NotMeasurable(Exception):  # noqa: N818 - a reason, not a failure: it becomes a `Skip`
+class NotMeasurable(Exception):
     """Raised by a measure that cannot be taken; the message is the reason of the `Skip`."""
 
 
