@@ -40,7 +40,7 @@ def audit(path: str | Path, options: Options | None = None, *, progress: Progres
 
     Example:
         >>> import regaudit
-        >>> result = regaudit.audit("fixtures/digits_plain/model.safetensors")
+        >>> result = regaudit.audit("fixtures/mlp_plain/model.safetensors")
         >>> result.layer("fc1").value("kernel.zero_fraction")
         0.0
     """

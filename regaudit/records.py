@@ -123,6 +123,8 @@ class Tensor:
     `dtype` uses the spelling of safetensors for every format (`F32`, `BF16`, `F8_E4M3`, `I64`, `BOOL`).
     `source` is the file, shard or archive member that holds the bytes.
     `shares` names an earlier tensor with the same storage, elements and order ("" if none): tied weights.
+    `layer`, `use` and `axes` are what the file's own graph says of it: which layer takes it, as what, and what each axis
+    runs over; "", None and () where names and shapes have to tell.
     """
 
     name: str
@@ -131,6 +133,9 @@ class Tensor:
     nbytes: int
     source: str = ""
     shares: str = ""
+    layer: str = ""
+    use: Use | None = None
+    axes: tuple[Axis, ...] = ()
 
     @property
     def size(self) -> int:
