@@ -22,11 +22,12 @@ from regaudit.layers.initial import initial_std
 from regaudit.layers.names import Address, addresses, components
 from regaudit.layers.names import natural as natural
 from regaudit.layers.split import split_all
+from regaudit.layers.stated import is_stated, stated
 from regaudit.layers.values import Values, stored
 from regaudit.records import Layer, Role, TensorSkip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from regaudit.checkpoints.base import Checkpoint
 
@@ -66,19 +67,22 @@ def group(checkpoint: Checkpoint) -> Grouping:
         if tensor.name not in skipped and (skip := buffers.skipped(tensor)):
             skipped[tensor.name] = skip
     places = addresses(tensor.name for tensor in checkpoint.tensors)
-    bundles = _bundles(checkpoint, places, skipped)
+    known = [tensor for tensor in checkpoint.tensors if is_stated(tensor) and tensor.name not in skipped]
+    apart = skipped.keys() | {tensor.name for tensor in known}
+    bundles = _bundles(checkpoint, places, apart)
     layers, refused = _layers(bundles, facts, checkpoint)
+    layers = (*stated(checkpoint, known, by_path(checkpoint.modules)), *layers)
     skipped |= {each.tensor: each for each in refused}
     layers = shared.tied(_placed(layers, checkpoint, facts), ties, places)
     in_order = tuple(skipped[t.name] for t in checkpoint.tensors if t.name in skipped)
     return Grouping(layers=layers, skipped=in_order, roles=_roles(checkpoint, layers, packed, ties))
 
 
-def _bundles(checkpoint: Checkpoint, places: Sequence[Address], skipped: Mapping[str, TensorSkip]) -> list[Bundle]:
+def _bundles(checkpoint: Checkpoint, places: Sequence[Address], apart: Container[str]) -> list[Bundle]:
     modules = by_path(checkpoint.modules)
     found: dict[str, dict[str, Values]] = {}
     for tensor, place in zip(checkpoint.tensors, places, strict=True):
-        if tensor.name not in skipped:
+        if tensor.name not in apart:
             found.setdefault(place.module, {})[place.leaf] = stored(checkpoint, tensor)
     return [Bundle(path=p, values=v, module=find_module(p, modules)) for p, v in found.items()]
 
