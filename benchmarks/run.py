@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
+# Files are made in a process of their own, so that this one stays small: a child's peak memory counts its parent's.
+MAKE = """
+import sys, numpy as np
 from safetensors.numpy import save_file
-
+path, count, side = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+block = np.random.default_rng(0).normal(size=(side, side)).astype("f4")
+save_file({f"l{i}.weight": block + i * 1e-3 if side < 100 else block for i in range(count)}, path)
+"""
 REGAUDIT = [sys.executable, "-m", "regaudit"]
 RUNS = 5
 
@@ -33,6 +39,13 @@ def median(command: list[str], runs: int = RUNS) -> tuple[float, float, float]:
     return tuple(statistics.median(column) for column in zip(*rows, strict=True))  # type: ignore[return-value]
 
 
+def make(folder: str, count: int, side: int) -> Path:
+    """Write a checkpoint of square float32 kernels."""
+    path = Path(folder) / f"{count}x{side}.safetensors"
+    subprocess.run([sys.executable, "-c", MAKE, str(path), str(count), str(side)], check=True)
+    return path
+
+
 def reading(path: Path) -> list[str]:
     """Plain reading of the same file, into one reused buffer."""
     code = "import sys\nb=bytearray(4<<20)\nwith open(sys.argv[1],'rb',buffering=0) as f:\n  while f.readinto(b): pass"
@@ -45,17 +58,12 @@ def main() -> None:
     show("python -c pass", base)
     show("regaudit --help", median([*REGAUDIT, "--help"]), base)
     with tempfile.TemporaryDirectory() as folder:
-        small = Path(folder) / "small.safetensors"
-        rng = np.random.default_rng(0)
-        save_file({f"l{i}.weight": rng.normal(size=(64, 64)).astype("f4") for i in range(3)}, small)
+        small = make(folder, 3, 64)
         show("inspect small file -f json", median([*REGAUDIT, "inspect", str(small), "-f", "json"]), base)
-        many = Path(folder) / "many.safetensors"
-        save_file({f"l{i}.weight": rng.normal(size=(16, 16)).astype("f4") for i in range(10_000)}, many)
+        many = make(folder, 10_000, 16)
         show("inspect 10,000 tensors of 1 KB -f json", median([*REGAUDIT, "inspect", str(many), "-f", "json"], 2), base)
         for megabytes in (64, 256, 1024):
-            large = Path(folder) / f"{megabytes}.safetensors"
-            block = rng.normal(size=(1024, 1024)).astype("f4")
-            save_file({f"l{i}.weight": block for i in range(megabytes // 4)}, large)
+            large = make(folder, megabytes // 4, 1024)
             plain = median(reading(large), 2)
             show(f"plain reading of {megabytes} MB", plain)
             command = [*REGAUDIT, "inspect", str(large), "--spectrum", "off", "-f", "json"]
