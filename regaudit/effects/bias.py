@@ -8,11 +8,10 @@ out: before a normalization and at attention keys their gradient is zero; at the
 from __future__ import annotations
 
 import math
-import re
 
 from regaudit.effects.base import Detector, Subject, each_layer
 from regaudit.effects.null import looks_random, surety
-from regaudit.records import Effect, Evidence, Layer, Role, Site, Use
+from regaudit.records import Effect, Evidence, Site, Use
 
 NEAR_ORIGIN_SHARE = 0.2  # of PyTorch's initial median (our choice: five times closer)
 DOMINANT_SHARE = 0.2  # of the units with |b_j| > 3‖w_j‖ (our choice; one unit of five gives a constant)
@@ -21,12 +20,8 @@ SURE_OF_NEAR_ORIGIN = 0.4
 SURE_OF_DOMINANT = 0.7  # inputs of large scale would make the share harmless
 LEAST_UNITS = 8
 
-_KEY = re.compile(r"(?:^|[._/])(?:k|key|wk|to_k|k_proj|key_proj|k_lin)$")
-
-
-def is_key(layer: Layer) -> bool:
-    """Return whether this is the key projection of an attention: softmax does not see its bias."""
-    return layer.role is Role.ATTENTION and (layer.part == "key" or _KEY.search(layer.name) is not None)
+# Softmax does not see the bias of the keys; that of the time steps of a state-space layer holds their scale.
+FREE_PARTS = frozenset({"key", "time step"})
 
 
 def _speaks(subject: Subject) -> bool:
@@ -37,7 +32,7 @@ def _speaks(subject: Subject) -> bool:
         and bias is not None
         and bias.size >= LEAST_UNITS
         and not layer.is_output
-        and not is_key(layer)
+        and layer.part not in FREE_PARTS
     )
 
 

@@ -26,8 +26,8 @@ def _ignored(subject: Subject) -> Effect | None:
     return subject.effect(
         "inputs-ignored",
         SURE * surety(count - expected, math.sqrt(expected + 1)),
-        f"{count:.0f} of {subject.inputs:,} inputs have no weight{_where(subject, 'kernel.ignored_in_count')}: "
-        "the layer does not use them.",
+        f"{count:.0f} of {subject.inputs:,} inputs have {_how(subject, count, 'kernel.zero_in_count')}"
+        f"{_where(subject, 'kernel.ignored_in_count')}: the layer does not use them.",
         evidence=(
             Evidence(
                 measure="kernel.ignored_in_count",
@@ -60,8 +60,8 @@ def _collapsed(subject: Subject) -> Effect | None:
     return subject.effect(
         "units-collapsed",
         SURE * surety(count - expected, math.sqrt(expected + 1)),
-        f"{count:.0f} of {subject.outputs:,} units have no weights{_where(subject, 'kernel.dead_out_count')}: "
-        "they give a constant.",
+        f"{count:.0f} of {subject.outputs:,} units have {_how(subject, count, 'kernel.zero_out_count')}"
+        f"{_where(subject, 'kernel.dead_out_count')}: they give next to a constant.",
         evidence=(
             Evidence(
                 measure="kernel.dead_out_count",
@@ -98,6 +98,11 @@ def _all_zero(subject: Subject) -> Effect:
 
 def _is_all_zero(subject: Subject) -> bool:
     return subject.values.get("kernel.zero_fraction") == 1.0
+
+
+def _how(subject: Subject, count: float, measure: str) -> str:
+    """Return whether these have exactly no weights, or only tiny ones."""
+    return "no weights" if subject.values.get(measure) == count else "weights below a thousandth of the others'"
 
 
 def _where(subject: Subject, measure: str) -> str:

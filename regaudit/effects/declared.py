@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from regaudit.effects.base import scale_text
 from regaudit.effects.null import HALF_SURE, INITIALISATION_DOUBT, surety
 from regaudit.effects.scale import GROWN_ABOVE
-from regaudit.penalties.units import NORM_OF_KIND, Strength, canonical
+from regaudit.penalties.units import NORM_OF_KIND, Strength, canonical, distinct
 from regaudit.records import Declared, Effect, Evidence, Norm, Site
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Reading:
 
 def compare(model: View) -> Iterator[Effect]:
     """Yield one effect for each declared L1, L2 or weight decay that is not zero."""
-    entries = [e for e in model.declared if e.kind in NORM_OF_KIND and 0 < (e.value or 0.0) < math.inf]
+    entries = [e for e in distinct(model.declared) if e.kind in NORM_OF_KIND and 0 < (e.value or 0.0) < math.inf]
     free = _unpenalised_growth(model, entries)
     for entry in entries:
         yield _compared(model, entry, free)

@@ -20,8 +20,15 @@ NORMAL_RATIO = math.log(math.sqrt(math.pi / 2)) - 0.5 * math.log(2 * math.e / ma
 NORMAL_SPREAD = math.sqrt(math.pi / 2 - 1.5)
 
 
-def _see(subject: Subject) -> Effect | None:
+def _ratio(subject: Subject) -> float | None:
+    """Return the log-likelihood ratio over the inputs in use: a share f of ignored ones adds -½·ln(1 - f) to it."""
     ratio = subject.values.get("kernel.laplace_log_ratio")
+    ignored = subject.values.get("kernel.ignored_in_fraction", 0.0)
+    return None if ratio is None or ignored >= 1 else ratio + 0.5 * math.log(1 - ignored)
+
+
+def _see(subject: Subject) -> Effect | None:
+    ratio = _ratio(subject)
     if not subject.has_telling_kernel or ratio is None or ratio <= 0 or subject.size < LEAST_WEIGHTS:
         return None
     if scattered_zeros(subject) >= LEAST_SPARSITY:
@@ -36,7 +43,8 @@ def _see(subject: Subject) -> Effect | None:
                 measure="kernel.laplace_log_ratio",
                 value=ratio,
                 expected=NORMAL_RATIO,
-                text="log-likelihood a weight, Laplace minus normal, rows standardised; expected of normal weights",
+                text="log-likelihood a weight, Laplace minus normal, rows standardised, ignored inputs left out; expected of "
+                "normal weights",
             ),
         ),
         against=(

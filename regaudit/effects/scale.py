@@ -10,7 +10,7 @@ import math
 
 from regaudit.effects.base import Detector, Subject, each_layer, scale_text
 from regaudit.effects.null import HALF_SURE, growth_error, looks_random, surety
-from regaudit.records import Effect, Evidence, Site
+from regaudit.records import Effect, Evidence, Role, Site
 
 # "Flag ρ > 3 as moved" (rule of thumb): beyond the factor √6 = 2.4 that a wrong guess of the initialisation explains.
 GROWN_ABOVE = 3.0
@@ -21,6 +21,8 @@ def _growth(subject: Subject) -> float | None:
     growth = subject.values.get("kernel.growth")
     if not (subject.has_own_scale and subject.has_telling_kernel) or subject.size < LEAST_WEIGHTS:
         return None
+    if subject.role is Role.DEPTHWISE and subject.audit.layer.initial_std is None:
+        return None  # frameworks differ by √channels in what they take for its fans
     return growth if growth and not looks_random(subject) else None
 
 

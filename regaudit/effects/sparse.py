@@ -88,7 +88,7 @@ def _nearly_sparse(subject: Subject) -> Effect | None:
         "nearly-sparse",
         SURE_OF_SMALL * surety(share * subject.size, math.sqrt(near_zero_share() * subject.size + 1)),
         f"{share:.1%} of the weights are below a thousandth of the rms, {share / near_zero_share():.0f} times the share in a "
-        "normal distribution: what an L1 penalty without a proximal step leaves.",
+        "normal distribution: an L1 penalty without a proximal step leaves this, and so does L2 on inputs that hardly vary.",
         evidence=(
             Evidence(
                 measure="kernel.near_zero_fraction",

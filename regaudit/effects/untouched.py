@@ -48,10 +48,13 @@ def _kernel(subject: Subject) -> Effect | None:
 
 
 def _decay(subject: Subject, growth: float) -> str:
-    """Return what decay alone must have done where the file declares the initial scale: growth = exp(-exposure)."""
+    """Return what a smaller scale means where the file declares the initial one: decay alone gives exp(-exposure)."""
     if subject.audit.layer.initial_std is None or not 0 < growth < DECAYED_TO:
         return ""
-    return f" If it started at the declared scale, decay alone took it to {scale_text(growth)} of that (exposure {-math.log(growth):.2g})."
+    return (
+        f" Its scale is {scale_text(growth)} of the declared initial one: decay of exposure {-math.log(growth):.2g}, or "
+        "another start."
+    )
 
 
 def _has_initial_scale(subject: Subject, growth: float) -> bool:

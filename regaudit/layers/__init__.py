@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from regaudit.layers import buffers, neighbours, quantized, shared
-from regaudit.layers.adapters import adapted
+from regaudit.layers.adapters import adapted, unsupported
 from regaudit.layers.architecture import Architecture, architecture
 from regaudit.layers.assemble import layers_of
 from regaudit.layers.bundles import Bundle, Surroundings, by_path, find_module
@@ -62,7 +62,7 @@ def group(checkpoint: Checkpoint) -> Grouping:
     facts = architecture(checkpoint.config)
     packed = quantized.packed(checkpoint.tensors, facts)
     ties = {name: first for name, first in shared.duplicates(checkpoint.tensors).items() if name not in packed}
-    skipped = {**packed, **{each.tensor: each for each in shared.skips(ties)}}
+    skipped = {**packed, **unsupported(checkpoint.tensors), **{each.tensor: each for each in shared.skips(ties)}}
     for tensor in checkpoint.tensors:
         if tensor.name not in skipped and (skip := buffers.skipped(tensor)):
             skipped[tensor.name] = skip
@@ -134,9 +134,7 @@ def _placed(layers: tuple[Layer, ...], checkpoint: Checkpoint, facts: Architectu
         neighbours.followed(neighbours.chained(layers), checkpoint.modules), checkpoint.modules
     )
     return tuple(
-        replace(each, initial_std=std)
-        if (std := initial_std(each, find_module(each.name.partition("[")[0], modules), facts)) is not None
-        else each
+        replace(each, initial_std=std) if (std := initial_std(each, modules, facts)) is not None else each
         for each in layers
     )
 

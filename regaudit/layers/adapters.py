@@ -11,12 +11,35 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from regaudit.layers.values import Values, computed
-from regaudit.records import Axis, Confidence, Layer, Parameter, Role, Use
+from regaudit.records import Axis, Confidence, Layer, Parameter, Role, Tensor, TensorSkip, Use
 
 if TYPE_CHECKING:
     from regaudit.records import Array
 
 _FACTOR = re.compile(r"^lora_(?P<table>embedding_)?(?P<side>A|B|mid|magnitude_vector)(?P<bias>\.bias)?@(?P<set>.*)$")
+
+
+# LyCORIS: an update as a Hadamard (w1a·w1b) ∘ (w2a·w2b) or a Kronecker product w1 ⊗ w2.
+_OTHER = re.compile(r"(?:^|[._])(?P<kind>hada|lokr)_(?:[wt][12](?:_?[ab])?)(?:\.[\w-]+)?(?:\.weight)?$")
+_KINDS = {"hada": "LoHa, a Hadamard product of low-rank factors", "lokr": "LoKr, a Kronecker product"}
+
+
+def unsupported(tensors: tuple[Tensor, ...]) -> dict[str, TensorSkip]:
+    """Return the skips of updates of other kinds, whose factors mean nothing alone, with that of their scale.
+
+    Source: Yeh et al., 2023 (arXiv:2309.14859), LyCORIS; PEFT's LoHa and LoKr.
+    """
+    found: dict[str, TensorSkip] = {}
+    modules: set[str] = set()
+    for tensor in tensors:
+        if match := _OTHER.search(tensor.name):
+            reason = f"a factor of {_KINDS[match['kind']]}: merge it into the base model to have it measured"
+            found[tensor.name] = TensorSkip(tensor=tensor.name, reason=reason, blocking=True)
+            modules.add(tensor.name[: match.start()])
+    for name in (tensor.name for tensor in tensors):
+        if name.endswith(".alpha") and name.removesuffix(".alpha") in modules:
+            found[name] = TensorSkip(tensor=name, reason="the scale of an update that is not measured", blocking=False)
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

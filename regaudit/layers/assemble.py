@@ -9,7 +9,7 @@ from regaudit.layers.bundles import Bundle, Surroundings
 from regaudit.layers.layouts import Layout, layout
 from regaudit.layers.names import LEAVES, components, join
 from regaudit.layers.recurrent import recurrent
-from regaudit.layers.roles import Decision, decide, is_bias_name
+from regaudit.layers.roles import Decision, decide, is_bias_name, part_of
 from regaudit.layers.values import Values, slab
 from regaudit.records import Axis, Confidence, Layer, Parameter, Role, Use
 
@@ -129,6 +129,7 @@ def _with_kernel(bundle: Bundle, kernel: Values, decision: Decision, around: Sur
         parameters=tuple(parameters),
         evidence=(decision.reason, seen.reason, *bundle.notes),
         confidence=min(decision.confidence, seen.confidence, key=_ORDER.index),
+        part=part_of(bundle, seen.role, around),
         activation=bundle.module.activation if bundle.module else "",
     )
 

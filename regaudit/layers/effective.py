@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from regaudit.layers.dequantize_noise import float_steps, noise_note
 from regaudit.layers.values import Values, computed, row_blocks
 
 if TYPE_CHECKING:
@@ -187,12 +188,19 @@ def scaled(weight: Values, scale: Values, block: tuple[int, int] | None) -> tupl
         return None, f"8-bit float weight of shape {weight.shape} with scales of shape {scale.shape}: not dequantised"
     down, across = (step or 1 for step in steps)
 
-    def rows(start: int, stop: int) -> Array:
-        factors = scale.whole().astype(np.float64).reshape(grid)[np.arange(start, stop) // down]
-        return weight.rows(start, stop) * np.repeat(factors, across, axis=1)[:, : weight.shape[1]]
+    def factors(start: int, stop: int) -> Array:
+        blocks = scale.whole().astype(np.float64).reshape(grid)[np.arange(start, stop) // down]
+        return np.repeat(blocks, across, axis=1)[:, : weight.shape[1]]
 
+    def rows(start: int, stop: int) -> Array:
+        return np.asarray(weight.rows(start, stop) * factors(start, stop))
+
+    def steps(start: int, stop: int) -> Array:
+        return np.asarray(float_steps(weight.rows(start, stop), weight.dtype) * factors(start, stop))
+
+    values, spacing = (computed((weight, scale), weight.shape, each) for each in (rows, steps))
     note = f"{weight.dtype} times its scale, one for each block of {down} × {across}"
-    return computed((weight, scale), weight.shape, rows), note
+    return values, "; ".join((note, *noise_note(values, spacing)))
 
 
 def _step(length: int, count: int, block: int) -> int | None:

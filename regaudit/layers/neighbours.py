@@ -48,8 +48,6 @@ _NORMED_PARTS = {
     "query": ("q_norm", "norm_q", "query_norm", "q_layernorm"),
     "key": ("k_norm", "norm_k", "key_norm", "k_layernorm"),
 }
-_QUERY = re.compile(r"^(?:to_)?(?:q|query)(?:_proj)?$")
-_KEY = re.compile(r"^(?:to_)?(?:k|key)(?:_proj)?$")
 _HEADS = re.compile(
     r"^(?:[\w-]+/)?(?:(?:model|net|network|core|generator|discriminator)\.){0,2}(?:lm_head|embed_out|classifier|cls|fc|head|heads|score"
     r"|logits|qa_outputs|out|output|last_linear|final_conv|final_layer|fc_out|output_projection|output_layer|predictions?"
@@ -135,7 +133,9 @@ def followed(layers: tuple[Layer, ...], modules: Sequence[Module]) -> tuple[Laye
         found = graph
     else:
         found = _named_norms([layer for layer in layers if layer.role in _KERNELS], norms)
-    return tuple(_confirmed(each, found[each.name]) if each.name in found else each for each in layers)
+    return tuple(
+        _confirmed(each, found[each.name]) if each.name in found and each.role in _KERNELS else each for each in layers
+    )
 
 
 def _confirmed(kernel: Layer, norm: str) -> Layer:
@@ -202,9 +202,7 @@ def _next_in_sequence(kernel: Layer, norms: Mapping[str, Layer]) -> str:
 def _normed_part(kernel: Layer, norms: Mapping[str, Layer]) -> str:
     """Return the query or key normalization of an attention; it may be shared by heads."""
     path = kernel.name.partition("[")[0]
-    last = components(path)[-1]
-    part = kernel.part or ("query" if _QUERY.match(last) else "key" if _KEY.match(last) else "")
-    for name in _NORMED_PARTS.get(part, ()):
+    for name in _NORMED_PARTS.get(kernel.part, ()):
         norm = norms.get(parent(path) + name)
         if norm and _outputs(kernel) % max(1, _length(norm)) == 0:
             return norm.name

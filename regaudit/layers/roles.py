@@ -61,6 +61,12 @@ _PROJECTION = re.compile(
     r"|^attention_output$|^to_out$",
     re.IGNORECASE,
 )
+_PARTS = {"q": "query", "k": "key", "v": "value"}
+_PART = re.compile(
+    r"^(?:to_|add_|linear_|attn_|w)?(?P<letter>[qkv])(?:_?(?:proj|lin|linear))?$"
+    r"|^(?P<word>query|key|value)s?(?:_?(?:proj|projection|layer|lin))?$",
+    re.IGNORECASE,
+)
 _TRIO = frozenset({"query", "key", "value"})
 _INSIDE_ATTENTION = re.compile(
     r"^(?:proj|out_proj|o|out|output|dense|c_proj|proj_attn|in_proj|proj_out|linear|fc|fc_out)$", re.IGNORECASE
@@ -206,10 +212,20 @@ def _is_projection(bundle: Bundle, around: Surroundings) -> bool:
     path = components(bundle.path)
     last = path[-2] if bundle.last.isdigit() and len(path) > 1 else bundle.last
     is_telling = len(last) > 1 and last.lower() not in _TRIO and _PROJECTION.match(last) is not None
+    if last == "wo" and {parent(bundle.path) + "wi", parent(bundle.path) + "wi_0"} & around.shapes.keys():
+        return False  # T5 and Flax name the second layer of an MLP like this too
     if is_telling or _has_trio(bundle, around):
         return True
     is_inside = _IS_ATTENTION.search(".".join(path[:-1])) is not None
     return is_inside and (_INSIDE_ATTENTION.match(last) or _PROJECTION.match(last)) is not None
+
+
+def part_of(bundle: Bundle, role: Role, around: Surroundings) -> str:
+    """Return which part of a larger module this kernel is, where its name tells: query, key, value, time step; or ""."""
+    if role is Role.ATTENTION and (match := _PART.match(bundle.last)):
+        return _PARTS[(match["letter"] or match["word"])[0].lower()]
+    # Mamba starts its bias at the inverse softplus of the time steps, -7 to -2 (Gu and Dao, 2023).
+    return "time step" if bundle.last == "dt_proj" and parent(bundle.path) + "A_log" in around.shapes else ""
 
 
 def _has_trio(bundle: Bundle, around: Surroundings) -> bool:

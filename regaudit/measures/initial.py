@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from regaudit.layers.initial import keras_fans, keras_matrix
 from regaudit.measures.base import ORIENTATION_UNKNOWN, Measure, Value, require
 from regaudit.records import Axis, Layer, Parameter, Role
 
@@ -57,7 +58,6 @@ FLAX_EMBEDDING: Final = Initialisation("Flax' N(0, 1/dimension)", lambda _, dime
 TRANSFORMER: Final = Initialisation("N(0, 0.02), usual for transformers", lambda *_: 0.02)
 
 _TABLES: Final = {Role.EMBEDDING, Role.POSITIONAL}
-_GATES: Final = {"LSTM": 4, "GRU": 3}  # kernels of one step that Keras initialises as one
 _TRANSFORMER_NAME: Final = re.compile(
     r"(?:^|\.)(?:encoder\.layer\.\d+\.|h\.\d+\.|blocks\.\d+\.(?:attn|mlp)\."
     r"|layers\.\d+\.(?:self_attn\.[qkvo]_proj|mlp\.(?:gate|up|down)_proj)|gpt_neox\."
@@ -93,8 +93,8 @@ def initial_std(layer: Layer, kernel: Parameter) -> tuple[float, str]:
         return layer.initial_std, f"declared by the checkpoint: standard deviation {layer.initial_std:g}"
     require(bool(kernel.axes), ORIENTATION_UNKNOWN)
     framework = _framework(layer, kernel)
-    fan_in, fan_out = _fans(layer, kernel, framework)
     chosen = _CHOICE[framework](layer, kernel)
+    fan_in, fan_out = keras_matrix(layer, kernel) if chosen is ORTHOGONAL else _fans(layer, kernel, framework)
     return chosen.std(fan_in, fan_out), f"assumes {chosen.text}, fan_in {fan_in:,}, fan_out {fan_out:,}"
 
 
@@ -140,12 +140,8 @@ _CHOICE: Final = {Framework.TORCH: _torch, Framework.KERAS: _keras, Framework.FL
 def _fans(layer: Layer, kernel: Parameter, framework: Framework) -> tuple[int, int]:
     """Return fan-in and fan-out as the framework computes them."""
     out, into, taps = (kernel.extent(axis) for axis in (Axis.OUT, Axis.IN, Axis.TAP))
-    if layer.role is Role.RECURRENT and framework is not Framework.TORCH:
-        return into, out * (_GATES.get(layer.op.removeprefix("Bidirectional").strip(), 1) if layer.part else 1)
-    if framework is Framework.KERAS and len(kernel.shape) > 2:
-        # Keras takes the last two axes for in and out, whatever they are, and the others for a window.
-        window = math.prod(kernel.shape[:-2])
-        return window * kernel.shape[-2], window * kernel.shape[-1]
+    if framework is Framework.KERAS or (framework is Framework.FLAX and layer.role is Role.RECURRENT):
+        return keras_fans(layer, kernel)
     if layer.role is Role.CONV_TRANSPOSE and framework is Framework.TORCH:
         return out * taps, into * taps  # PyTorch reads (in, out, kh, kw) as if it were (out, in, kh, kw)
     if _is_fused_attention(kernel):

@@ -150,6 +150,33 @@ NORM_OF_KIND = {
 }
 
 
+_DECAYS = frozenset({"weight_decay", "decoupled_weight_decay"})
+
+
+def distinct(declared: tuple[Declared, ...]) -> tuple[Declared, ...]:
+    """Return the declarations, one weight decay that the file states in several places kept once.
+
+    An optimizer's parameter groups and the arguments of the run repeat the same number; the group says most of it.
+
+    Args:
+        declared: Everything that the file declares.
+
+    Returns:
+        The same in order, without repeated decays of parameters.
+
+    Source: definition.
+    """
+    first: dict[float | None, Declared] = {}
+    for each in sorted(declared, key=lambda each: not each.target):
+        if _is_decay(each):
+            first.setdefault(each.value, each)
+    return tuple(each for each in declared if not _is_decay(each) or first[each.value] is each)
+
+
+def _is_decay(each: Declared) -> bool:
+    return each.site == "parameters" and each.kind in _DECAYS
+
+
 def to_keras(number: float, unit: str, norm: Norm, *, examples: int | None = None) -> Strength | NoStrength:
     """Convert a strength to Keras' unit.
 

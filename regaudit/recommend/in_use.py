@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regaudit.penalties.units import NORM_OF_KIND, NoStrength, Strength, canonical
+from regaudit.penalties.units import NORM_OF_KIND, NoStrength, Strength, canonical, distinct
 from regaudit.records import Norm, Site
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class InUse:
         strength: λ in Keras' unit; None for decoupled decay and for the decay of an unknown optimizer.
         number: As the file has it.
         entries: The declarations that say so, at least one.
+        others: The other penalties that are declared, one declaration for each.
         no_strength: Why there is no λ, as a whole sentence; "" where there is one.
     """
 
@@ -37,6 +38,7 @@ class InUse:
     strength: float | None
     number: float
     entries: tuple[Declared, ...]
+    others: tuple[Declared, ...]
     no_strength: str
 
 
@@ -52,7 +54,7 @@ def in_use(declared: tuple[Declared, ...]) -> InUse | None:
     Source: definition.
     """
     found: dict[tuple[Site, Norm, float | None, float], list[Declared]] = defaultdict(list)
-    for entry in declared:
+    for entry in distinct(declared):
         penalty = _penalty(entry)
         if penalty:
             found[penalty].append(entry)
@@ -67,6 +69,7 @@ def in_use(declared: tuple[Declared, ...]) -> InUse | None:
         strength=strength,
         number=number,
         entries=tuple(entries),
+        others=tuple(group[0] for other, group in found.items() if other != key),
         no_strength=reason.reason if isinstance(reason, NoStrength) else "",
     )
 

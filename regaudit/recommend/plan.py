@@ -84,12 +84,18 @@ def _nothing_to_penalise(model: Model) -> Plan:
         )
         reason = Reason(text=text, measure="layers.adapters", value=float(model.adapters))
         return _no_penalty("default", SURE_OF_ADAPTERS, reason)
-    skipped = len(model.audit.coverage.skipped)
-    text = (
-        f"No kernel could be measured that a penalty may act on: {counted(len(model.view.subjects), 'layer')} read, "
-        f"{counted(skipped, 'tensor')} skipped."
-    )
-    return _no_penalty("default", SURE_OF_NOTHING, Reason(text=text, measure="coverage.skipped", value=float(skipped)))
+    lost = sum(skip.blocking for skip in model.audit.coverage.skipped)
+    if lost:
+        text = (
+            f"{counted(lost, 'tensor')} could not be measured and no kernel was: nothing can be recommended. Audit the model "
+            "before it was quantised, merged or converted."
+        )
+        return _no_penalty(
+            "default", SURE_OF_NOTHING, Reason(text=text, measure="coverage.blocking", value=float(lost))
+        )
+    read = len(model.view.subjects)
+    text = f"No kernel that a penalty may act on: {counted(read, 'layer')} read, none of them dense, convolutional or recurrent."
+    return _no_penalty("default", SURE_OF_NOTHING, Reason(text=text, measure="layers", value=float(read)))
 
 
 def _zero_share(model: Model) -> float:
@@ -145,6 +151,9 @@ def _relative_to(model: Model, used: InUse) -> Plan:
     name = f"{used.site} {used.norm.upper()} {number(used.strength)} in Keras' unit on {_scope(model)} ({used.entries[0].where})"
     if used.site is not Site.KERNEL or used.norm is not Norm.L2 or recipe.low <= used.strength <= recipe.high:
         text = f"The file declares {name}, and nothing in the weights speaks against it."
+        return _declared(model, used, Action.KEEP, used.strength, SURE_OF_KEEP, text)
+    if not any(s.has_own_scale for s in model.penalised):
+        text = f"The file declares {name}, where normalizations follow: it sets the learning rate, and needs no other strength."
         return _declared(model, used, Action.KEEP, used.strength, SURE_OF_KEEP, text)
     text = f"The file declares {name}; {recipe.kind} usually takes {number(recipe.low)} to {number(recipe.high)}."
     if used.strength > recipe.high:

@@ -16,12 +16,13 @@ from regaudit.recommend.model import model_of
 from regaudit.recommend.plan import Plan, decide
 from regaudit.recommend.reasons import alternatives, rationale
 from regaudit.recommend.recipes import ADAMW_HIGH, ADAMW_LOW
-from regaudit.records import Recommendation, Site
+from regaudit.records import Action, Recommendation, Site
 
 if TYPE_CHECKING:
     from regaudit.recommend.model import Model
     from regaudit.records import Audit
 
+_SHOWN = 3  # names that a comment lists
 NEXT_STEP = (
     "Compare the mean loss on training and on validation data: without a gap no penalty is needed. With one, train from scratch "
     "at this strength, a fifth and five times of it, and keep the best on validation data. Weights alone cannot decide more."
@@ -62,7 +63,9 @@ def recommend_prior(audit: Audit) -> Recommendation:
 
 
 def _apply(model: Model, plan: Plan) -> dict[str, str]:
-    """Return the lines to paste; those of AdamW where that is what the model is trained with."""
+    """Return the lines to paste; those of AdamW where that is what the model is trained with; none where nothing was measured."""
+    if not model.kernels and any(skip.blocking for skip in model.audit.coverage.skipped):
+        return {}
     if plan.site is Site.NONE or plan.strength is None:
         return {
             "keras": keras_lines(Site.NONE, None, 0.0),
@@ -77,4 +80,14 @@ def _apply(model: Model, plan: Plan) -> dict[str, str]:
             "keras": keras_lines(plan.site, plan.norm, plan.strength),
             "pytorch": torch_lines(plan.site, plan.norm, plan.strength),
         }
+    lines = {key: _scope(model, plan) + text for key, text in lines.items()}
     return lines | {"adamw": adamw_sentence(ADAMW_LOW, ADAMW_HIGH)}
+
+
+def _scope(model: Model, plan: Plan) -> str:
+    """Return a comment that names the layers of a penalty that is kept or reduced on some only, or ""."""
+    if plan.action is Action.ADD or plan.decay is not None or len(model.penalised) == len(model.kernels):
+        return ""
+    names = [s.name for s in model.penalised]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"# Only where it is declared: {', '.join(names[:_SHOWN])}{more}\n"

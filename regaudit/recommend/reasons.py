@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from regaudit.effects.base import scale_text
+from regaudit.penalties.units import timescale
 from regaudit.recommend.words import counted, number, share
 from regaudit.records import Action, Alternative, Norm, Reason, Site
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 # Out of 30 small networks, each retrained under 37 penalties: how many had this as their best.
 BEST_OF_30 = {(Site.KERNEL, Norm.L2): 14, (Site.KERNEL, Norm.L1): 7, (Site.ACTIVITY, None): 4, (Site.BIAS, None): 2}
 NONE_BEST_OF_30 = 3
+_EXAMPLE_RATE = 1e-3  # AdamW's default
 MOST_REASONS = 6  # a reader takes in no more
 SPARSE_ENOUGH = 0.1  # of the weights exactly zero: size is then an argument for L1 (our choice)
 
@@ -38,6 +40,7 @@ def rationale(model: Model, plan: Plan) -> tuple[Reason, ...]:
     reasons = (
         plan.because,
         _not_finite(model),
+        _also_declared(model, plan),
         _state(model),
         _strength(model, plan),
         _spread(plan),
@@ -88,9 +91,22 @@ def _not_finite(model: Model) -> Reason | None:
     return Reason(text=text, measure="kernel.nonfinite_count", value=count)
 
 
+def _also_declared(model: Model, plan: Plan) -> Reason | None:
+    """Return what to do with the other penalties in use, of which the plan says nothing."""
+    others = model.in_use.others if model.in_use else ()
+    if not others or plan.basis == "default" or plan.site is Site.NONE:
+        return None
+    first, more = others[0], len(others) - 1
+    kind = first.kind.upper() if first.kind in {Norm.L1, Norm.L2} else first.kind.replace("_", " ")
+    name = f"{kind} {number(first.value or 0.0)} on the {first.site}"
+    text = f"Also declared: {name}{f' and {more} more' if more else ''}. Change one penalty at a time and leave these as they are."
+    return Reason(text=text, measure="declared.others", value=float(len(others)))
+
+
 def _strength(model: Model, plan: Plan) -> Reason | None:
-    """Return where the strength comes from, where it is the recipe's."""
-    if plan.strength != model.recipe.strength or plan.decay is not None:
+    """Return where the strength comes from, where it is the recipe's: a kernel L2."""
+    is_recipe = (plan.site, plan.norm, plan.strength) == (Site.KERNEL, Norm.L2, model.recipe.strength)
+    if not is_recipe or plan.decay is not None:
         return None
     return Reason(text=model.recipe.why, measure="recipe", value=model.recipe.value)
 
@@ -122,6 +138,8 @@ def _added_loss(kernels: tuple[Subject, ...], plan: Plan) -> Reason | None:
 
 
 def _spread(plan: Plan) -> Reason | None:
+    if plan.decay is not None:
+        return _timescale(plan.decay)
     if not plan.low or not plan.high or plan.low == plan.high:
         return None
     factor = plan.high / plan.low
@@ -130,6 +148,15 @@ def _spread(plan: Plan) -> Reason | None:
         "which weights do not show: with much clean data take the low end, or none."
     )
     return Reason(text=text, measure="strength_high/strength_low", value=factor)
+
+
+def _timescale(decay: float) -> Reason:
+    steps = timescale(_EXAMPLE_RATE, decay)
+    text = (
+        f"At learning rate {_EXAMPLE_RATE:g} it forgets over {steps:,.0f} steps: that should be more than an epoch and less than "
+        "the whole training."
+    )
+    return Reason(text=text, measure="steps", value=steps)
 
 
 def _why_not_l1(model: Model) -> str:

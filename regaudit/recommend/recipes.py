@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 # Up to here a network is small: the constant was measured on networks of up to 3,000 weights, Keras' examples that use
 # it have up to about 100,000; with millions of weights (and then examples) 0.01 is far above practice.
 SMALL_UP_TO = 100_000
+MEASURED_UP_TO = (
+    3_000  # beyond it attention and recurrence follow their own practice: 0.01 on an LSTM of 78,000 weights
+)
+# would add 24 to the loss
 
 # AdamW's weight_decay: BERT 0.01 (google-research/bert, optimization.py); nanoGPT, Pythia, OLMo 0.1 (their configurations).
 ADAMW_LOW = 0.01
@@ -115,7 +119,7 @@ _BY_ROLE = {
 def recipe_for(kernels: tuple[Subject, ...]) -> Recipe:
     """Return the default for a model with these kernels.
 
-    Small networks share one default; of the others attention makes a transformer, then the larger of convolution and
+    Small networks share one default (smaller yet with attention or recurrence); of the others attention makes a transformer, then the larger of convolution and
     recurrence decides, then dense.
 
     Args:
@@ -126,7 +130,8 @@ def recipe_for(kernels: tuple[Subject, ...]) -> Recipe:
 
     Source: measured (small networks); the configurations named with each recipe.
     """
-    if sum(s.size for s in kernels) <= SMALL_UP_TO:
+    is_dense = not any(s.role in {Role.ATTENTION, Role.RECURRENT} for s in kernels)
+    if sum(s.size for s in kernels) <= (SMALL_UP_TO if is_dense else MEASURED_UP_TO):
         return SMALL
     if any(s.role is Role.ATTENTION for s in kernels):
         return TRANSFORMER

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regaudit.penalties.units import NORM_OF_KIND, Strength, to_keras
+from regaudit.penalties.units import NORM_OF_KIND, Strength, distinct, to_keras
 from regaudit.records import Audit, Declared, Layer, Norm, Site
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def penalties_on(audit: Audit, layer: Layer) -> Iterator[Penalty]:
 
 def penalties_on_all(audit: Audit) -> Iterator[Penalty]:
     """Yield the penalties that the file declares for groups of parameters or the whole model."""
-    for each in audit.declared:
+    for each in distinct(audit.declared):
         if each.site not in KERNEL_SITES and each.kind in {"weight_decay", "decoupled_weight_decay"}:
             penalty = _penalty(each)
             if penalty is not None:

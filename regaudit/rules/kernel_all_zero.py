@@ -5,7 +5,8 @@ Why:
     pruned or penalised away.
 
 How:
-    max|w| = 0 over the kernel.
+    max|w| = 0 over the kernel. A note where the layer's biases are zero too and the scales of every normalization are
+    still all alike: a fresh model, whose heads and residual branches often start at zero.
 
 Fix:
     If a conversion or a partial load made the file, make it again and compare the tensor names. If a penalty did it,
@@ -41,6 +42,7 @@ ROLES = (*MAPS, Role.EMBEDDING)
 
 
 def _check(audit: Audit) -> Iterator[Finding]:
+    is_fresh = _is_fresh(audit)
     for each in kernels(audit, ROLES):
         if each.value("kernel.max_abs") == LARGEST.value and not _may_be_unused(each):
             yield RULE.finding(
@@ -51,7 +53,14 @@ def _check(audit: Audit) -> Iterator[Finding]:
                 value=0.0,
                 op="==",
                 threshold=LARGEST.value,
+                severity=Severity.INFO if is_fresh and not each.value("bias.max_abs") else None,
             )
+
+
+def _is_fresh(audit: Audit) -> bool:
+    """Return whether the model has normalizations and the scales of each are all alike: nothing trained them."""
+    spreads = [spread for each in audit.layers if (spread := each.value("scale.std")) is not None]
+    return bool(spreads) and not any(spreads)
 
 
 def _may_be_unused(each: LayerAudit) -> bool:

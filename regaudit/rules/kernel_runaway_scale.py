@@ -17,7 +17,7 @@ Fix:
 
 Silent on:
     Embeddings and positional tables (their scale is a choice), adapters, models of one kernel, models that are large
-    all over, and ordinary kernels beside ones that a penalty has shrunk to nothing.
+    all over, the growth of depthwise kernels (unless the file declares how they began), and ordinary kernels beside ones that a penalty has shrunk to nothing.
 
 Example:
     The gain is 100, 100 times the median of the other 3 kernels (1.0).
@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from regaudit.records import Audit, Confidence, Finding, LayerAudit, Severity
+from regaudit.records import Audit, Confidence, Finding, LayerAudit, Role, Severity
 from regaudit.rules.base import Rule, Threshold
 from regaudit.rules.kernels import MAPS, gain, kernels, median_of_others, number
 
@@ -44,8 +44,16 @@ RELATIVE = Threshold(
 )  # fmt: skip
 SCALES: tuple[tuple[str, Callable[[LayerAudit], float | None]], ...] = (
     ("gain", gain),
-    ("growth", lambda each: each.value("kernel.growth")),
+    ("growth", lambda each: None if _is_in_doubt(each) else each.value("kernel.growth")),
 )
+
+
+def _is_in_doubt(each: LayerAudit) -> bool:
+    """Return whether the initialisation is a guess that may be far off, as for a depthwise kernel.
+
+    Keras' Glorot counts all channels as fan_in, He's fan_out mode (EfficientNet) none: √channels apart.
+    """
+    return each.layer.role is Role.DEPTHWISE and each.layer.initial_std is None
 
 
 def _check(audit: Audit) -> Iterator[Finding]:

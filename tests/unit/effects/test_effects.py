@@ -167,3 +167,29 @@ def test_huge_norms_do_not_overflow(effects_of):
 def test_every_effect_has_a_detector():
     assert set(SHOWS) | {"untouched", "scale-free"} == {d.effect for d in EFFECTS}
     assert all(d.summary.endswith(".") for d in EFFECTS)
+
+
+def test_time_steps_and_keys_say_nothing_by_their_bias(effects_of):
+    for part in ("key", "time step"):
+        assert "bias-dominant" not in {e.effect for e in effects_of(SHOWS["bias-dominant"], part=part)}
+
+
+def test_growth_of_a_depthwise_kernel_needs_a_declared_start(effects_of):
+    assert "grown" not in {e.effect for e in effects_of(SHOWS["grown"], role=Role.DEPTHWISE)}
+    assert "grown" in {e.effect for e in effects_of(SHOWS["grown"], role=Role.DEPTHWISE, initial_std=0.1)}
+
+
+def test_ignored_inputs_alone_are_no_heavy_tail(effects_of):
+    values = SHOWS["heavy-tailed"] | {"kernel.ignored_in_fraction": 0.3}
+    assert "heavy-tailed" not in {e.effect for e in effects_of(values)}
+
+
+def test_units_without_weights_are_told_from_tiny_ones(effects_of):
+    (tiny,) = [e for e in effects_of(SHOWS["units-collapsed"]) if e.effect == "units-collapsed"]
+    (none,) = [
+        e
+        for e in effects_of(SHOWS["units-collapsed"] | {"kernel.zero_out_count": 30.0})
+        if e.effect == "units-collapsed"
+    ]
+    assert "below a thousandth" in tiny.text
+    assert "no weights" in none.text

@@ -153,3 +153,33 @@ def test_keras_declares_its_initializer(model, settings, std):
     modules = (Module(name="c", type="Conv2D", settings=settings),)
     (layer,) = model({"c/kernel": (3, 3, 6, 4)}, modules=modules).layers
     assert layer.initial_std == (None if std is None else pytest.approx(std, rel=1e-6))
+
+
+RNN = {"kernel_initializer": "GlorotUniform", "recurrent_initializer": "Orthogonal", "recurrent_initializer.gain": 2.0}
+SEPARABLE = {"depthwise_initializer": "HeNormal", "pointwise_initializer": "LecunNormal"}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "module", "layer", "std"),
+    [
+        ({"l/lstm_cell/kernel": (10, 20), "l/lstm_cell/recurrent_kernel": (5, 20)}, ("l", "LSTM", RNN),
+         "l/lstm_cell/kernel[gate f]", np.sqrt(2 / 30)),
+        ({"l/lstm_cell/kernel": (10, 20), "l/lstm_cell/recurrent_kernel": (5, 20)}, ("l", "LSTM", RNN),
+         "l/lstm_cell/recurrent_kernel[gate o]", 2 / np.sqrt(20)),
+        ({"l/cell/kernel": (3, 3, 2, 24), "l/cell/recurrent_kernel": (3, 3, 6, 24)}, ("l", "ConvLSTM2D", RNN),
+         "l/cell/recurrent_kernel[gate i]", 2 / np.sqrt(54)),
+        ({"m/query/kernel": (32, 4, 8), "m/query/bias": (4, 8)}, ("m", "MultiHeadAttention", RNN), "m/query",
+         np.sqrt(2 / 64)),
+        ({"d/kernel": (3, 3, 16, 1)}, ("d", "DepthwiseConv2D", {"depthwise_initializer": "VarianceScaling",
+          "depthwise_initializer.scale": 2.0, "depthwise_initializer.mode": "fan_out"}), "d", np.sqrt(2 / 9)),
+        ({"s/depthwise_kernel": (3, 3, 4, 1), "s/pointwise_kernel": (1, 1, 4, 6)}, ("s", "SeparableConv2D", SEPARABLE),
+         "s[pointwise]", np.sqrt(1 / 4)),
+        ({"t/kernel": (3, 3, 8, 4)}, ("t", "Conv2DTranspose", {"kernel_initializer": "HeNormal"}), "t", np.sqrt(2 / 72)),
+    ],
+    ids=["lstm", "lstm-recurrent", "convlstm-recurrent", "attention", "depthwise", "pointwise", "transpose"],
+)  # fmt: skip
+def test_keras_declares_the_initializers_of_other_kernels(model, by_name, shapes, module, layer, std):
+    """As drawn by Keras 3.15; the initializers of a cell or a projection are among the settings of its owner."""
+    name, kind, settings = module
+    found = by_name(model(shapes, modules=(Module(name=name, type=kind, settings=settings),)))
+    assert found[layer].initial_std == pytest.approx(std)

@@ -137,3 +137,16 @@ def test_the_files_own_order_is_kept(model):
 def test_parts_keep_their_order(model):
     found = model({"attn.qkv.bias": (12,), "attn.qkv.weight": (12, 4), "mlp.fc.weight": (4, 4)})
     assert [layer.part for layer in found.layers if layer.role is Role.ATTENTION] == ["query", "key", "value"]
+
+
+def test_only_kernels_are_followed_by_a_normalization(model, by_name):
+    modules = tuple(
+        Module(name=name, type=kind, inputs=inputs)
+        for name, kind, inputs in (
+            ("conv", "Conv2D", ()), ("act", "PReLU", ("conv",)), ("gn", "GroupNormalization", ("act",)),
+            ("ln", "LayerNormalization", ("gn",)),
+        )
+    )  # fmt: skip
+    shapes = {"conv/kernel": (3, 3, 2, 8), "act/alpha": (8,), "gn/gamma": (8,), "gn/beta": (8,), "ln/gamma": (8,)}
+    found = by_name(model(shapes, modules=modules))
+    assert {layer.followed_by for layer in found.values()} == {""}

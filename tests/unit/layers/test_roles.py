@@ -168,3 +168,34 @@ def test_a_bias_needs_as_many_elements_as_outputs(model, by_name):
 def test_more_axes_than_any_layout_has_are_measured_without_orientation(model, by_name):
     layer = by_name(model({"x.weight": (2, 2, 2, 2, 2, 2)}))["x"]
     assert layer.get(Use.KERNEL).axes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("encoder.layer.0.attention.self.key", "key"),
+        ("layers.0.self_attn.k_proj", "key"),
+        ("layers.0.self_attn.q_proj", "query"),
+        ("blocks.0.attention.wv", "value"),
+        ("attn.to_k", "key"),
+        ("attention.linear_k", "key"),
+        ("layers.0.self_attn.o_proj", ""),
+    ],
+)
+def test_projections_know_their_part(model, name, part):
+    (layer,) = model({f"{name}.weight": (8, 8), f"{name}.bias": (8,)}).layers
+    assert (layer.role, layer.part) == (Role.ATTENTION, part)
+
+
+def test_the_time_steps_of_a_state_space_layer_are_a_part(model, by_name):
+    found = by_name(model({"mixer.A_log": (8, 4), "mixer.dt_proj.weight": (8, 2), "mixer.dt_proj.bias": (8,)}))
+    assert found["mixer.dt_proj"].part == "time step"
+
+
+def test_wo_beside_wi_is_the_second_layer_of_an_mlp(model, by_name):
+    found = by_name(model({"ff.wi.weight": (16, 8), "ff.wo.weight": (8, 16), "attn.wo.weight": (8, 8)}))
+    assert {name: layer.role for name, layer in found.items()} == {
+        "ff.wi": Role.DENSE,
+        "ff.wo": Role.DENSE,
+        "attn.wo": Role.ATTENTION,
+    }

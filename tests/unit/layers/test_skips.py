@@ -112,3 +112,18 @@ def test_a_first_name_outside_the_model_ties_nothing(checked, checkpoint):
 def test_equal_shapes_are_no_proof_of_a_tie(model):
     found = model({"emb.weight": (8, 4), "lm_head.weight": (8, 4)}, config={"tie_word_embeddings": True})
     assert len(found.layers) == 2
+
+
+def test_factors_of_other_updates_than_lora_are_not_measured(checked, checkpoint):
+    shapes = {
+        "unet_a.hada_w1_a": ("float32", (8, 4)),
+        "unet_a.hada_t1": ("float32", (4, 4, 3, 3)),
+        "unet_b.lokr_w1": ("float32", (4, 4)),
+        "unet_b.lokr_w2_b.default": ("float32", (4, 8)),
+        "unet_b.alpha": ("float32", ()),
+    }
+    found = checked(checkpoint(arrays(shapes)))
+    assert found.layers == ()
+    assert {skip.tensor: skip.blocking for skip in found.skipped} == dict.fromkeys(shapes, True) | {
+        "unet_b.alpha": False
+    }

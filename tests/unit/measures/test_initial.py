@@ -53,6 +53,16 @@ CASES = {
     "a recurrent gate of a Keras GRU": (
         (20, 20), (IN, OUT), {"role": Role.RECURRENT, "op": "GRU", "part": "gate z", "tensors": ("gru/recurrent_kernel",)}, 1 / math.sqrt(60),
     ),
+    "a gate of a Keras LSTM cell": (
+        (10, 20), (IN, OUT), {"role": Role.RECURRENT, "op": "LSTMCell", "part": "gate i", "tensors": ("l/lstm_cell/kernel",)}, math.sqrt(2 / 90),
+    ),
+    "a recurrent gate of a Keras ConvLSTM": (
+        (3, 3, 6, 6), (TAP, TAP, IN, OUT),
+        {"role": Role.RECURRENT, "op": "ConvLSTMCell", "part": "gate i", "tensors": ("l/cell/recurrent_kernel",)}, 1 / math.sqrt(54),
+    ),
+    "a Keras projection over heads": (
+        (32, 4, 8), (IN, OUT, OUT), {"role": Role.ATTENTION, "op": "EinsumDense", "tensors": ("m/query/kernel",)}, math.sqrt(2 / 64),
+    ),
     "Flax": ((64, 32), (IN, OUT), {"role": Role.DENSE, "op": "Dense", "tensors": ("params.Dense_0.kernel",)}, 1 / 8),
     "GPT-2": ((64, 32), (IN, OUT), {"role": Role.ATTENTION, "name": "transformer.h.0.attn.c_attn"}, 0.02),
     "Llama": ((64, 32), (OUT, IN), {"role": Role.DENSE, "name": "model.layers.3.mlp.up_proj"}, 0.02),

@@ -5,7 +5,7 @@ import pytest
 
 from regaudit.effects import see
 from regaudit.recommend import recommend
-from regaudit.records import Action, Declared, Norm, Role, Site
+from regaudit.records import Action, Declared, Norm, Role, Site, TensorSkip
 
 PLAIN = {
     "kernel.growth": 1.3,
@@ -195,3 +195,46 @@ def test_the_lines_to_apply_compile(entries, recommended):
     assert set(answer.apply) == {"keras", "pytorch", "adamw"}
     compile(answer.apply["keras"], "keras", "exec")
     compile(answer.apply["pytorch"], "pytorch", "exec")
+
+
+def test_the_default_of_kernel_l2_does_not_explain_another_penalty(recommended):
+    answer = recommended(entries=[declared(0.01, site="activity")])
+    assert (answer.action, answer.site, answer.strength) == (Action.KEEP, Site.ACTIVITY, 0.01)
+    assert not any("Keras' own L2" in reason.text for reason in answer.rationale)
+
+
+def test_other_declared_penalties_are_named(recommended):
+    answer = recommended(entries=[declared(), declared(1e-4, kind="l1", site="bias")])
+    assert any("Also declared: L1 0.0001 on the bias" in reason.text for reason in answer.rationale)
+
+
+def test_lines_say_where_a_partial_penalty_belongs(recommended, make_layer):
+    layers = [make_layer(name, values=PLAIN) for name in ("fc1", "fc2")]
+    assert "fc1" in recommended(*layers, entries=[declared()]).apply["keras"]
+    assert "fc1" not in recommended(*layers, entries=[decay(0.02, "torch.SGD")]).apply["keras"]
+
+
+def test_the_same_decay_in_two_places_is_one(recommended):
+    group = dataclasses.replace(decay(0.02, "torch.SGD"), target="param group 0")
+    answer = recommended(entries=[decay(0.02, "torch"), group])
+    assert not any("Also declared" in reason.text for reason in answer.rationale)
+    assert answer.strength == 0.01
+
+
+def test_decay_before_normalizations_alone_is_kept(recommended, make_layer):
+    layers = [make_layer(f"c{i}", role=Role.CONV, values=PLAIN, followed_by=f"bn{i}") for i in range(2)]
+    answer = recommended(*layers, entries=[decay(1e-4, "torch.SGD")])
+    assert (answer.action, answer.strength) == (Action.KEEP, 5e-5)
+
+
+def test_a_small_recurrent_network_follows_its_own_practice(recommended, make_layer):
+    layers = [make_layer(f"gate{i}", (64, 64), role=Role.RECURRENT, values=PLAIN) for i in range(8)]
+    assert recommended(*layers).strength == 6e-7
+
+
+def test_nothing_is_applied_where_nothing_was_measured(make_audit):
+    skips = (TensorSkip(tensor="w", reason="packed", blocking=True),)
+    audit = make_audit()
+    answer = recommend(dataclasses.replace(audit, coverage=dataclasses.replace(audit.coverage, skipped=skips)))
+    assert answer.apply == {}
+    assert "nothing can be recommended" in answer.rationale[0].text

@@ -167,10 +167,9 @@ BIG = np.full(64, 20.0)
     [
         {"followed_by": "bn"},
         {"role": Role.ATTENTION, "part": "key"},
-        {"role": Role.ATTENTION, "name": "layer.0.attention.self.key"},
-        {"role": Role.ATTENTION, "name": "layers.0.self_attn.k_proj"},
+        {"part": "time step"},
     ],
-    ids=["before-norm", "key-part", "bert-key", "llama-key"],
+    ids=["before-norm", "key", "mamba"],
 )
 def test_biases_that_do_nothing(model, findings, changes):
     name = changes.pop("name", "l1")
@@ -226,3 +225,22 @@ def test_what_a_strong_l1_penalty_leaves_is_at_most_a_note(model, findings):
 
     layers = [model.layer("l0", shrunk(24, 10)), model.layer("l1", shrunk(0, 20)), model.layer("l2", shrunk(5, 5))]
     assert not {severity for _, _, severity in findings(*layers)} & WORSE_THAN_A_NOTE
+
+
+def test_depthwise_kernels_of_an_undeclared_start_grow_at_will(model, findings, with_values):
+    """He's fan_out mode (EfficientNet) draws them √channels above what Keras' Glorot, the default, would."""
+    others = [model.layer(f"l{i}", model.noise(64, 64)) for i in range(3)]
+    kernel = model.noise(512, 1, 3, 3)
+    assumed = with_values(model.layer("dw", kernel, role=Role.DEPTHWISE), kernel__growth=60.0)
+    known = with_values(model.layer("dw", kernel, role=Role.DEPTHWISE, initial_std=0.01), kernel__growth=60.0)
+    assert findings(assumed, *others) == []
+    assert findings(known, *others) == [("kernel-runaway-scale", "dw", "warn")]
+
+
+def test_a_head_that_starts_at_zero_is_a_note_in_a_fresh_model(model, findings):
+    norm = model.layer("n", role=Role.NORM, more=[(Use.SCALE, np.ones(64))])
+    trained = model.layer("n", role=Role.NORM, more=[(Use.SCALE, np.linspace(0.9, 1.1, 64))])
+    head = model.layer("head", np.zeros((16, 64)), bias=np.zeros(16), is_output=True)
+    body = model.layer("l0", model.noise(64, 64))
+    assert findings(body, norm, head) == [("kernel-all-zero", "head", "info")]
+    assert findings(body, trained, head) == [("kernel-all-zero", "head", "error")]
