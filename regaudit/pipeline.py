@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from regaudit.checkpoints import open_checkpoint
 from regaudit.checkpoints.base import UNREADABLE_TENSOR, Checkpoint
-from regaudit.checkpoints.dtypes import DTYPES
+from regaudit.checkpoints.dtypes import DTYPES, is_packed
+from regaudit.checkpoints.ggml import READABLE
 from regaudit.config import Options
 from regaudit.effects import detect, see
 from regaudit.layers import Grouping, group
 from regaudit.measures import measure, measure_model, tensor_statistics
 from regaudit.recommend import recommend
-from regaudit.records import Audit, Coverage, Input, Layer, LayerAudit, Role, TensorSkip, TensorStatistics, Use
+from regaudit.records import Audit, Coverage, Input, Layer, LayerAudit, Role, Tensor, TensorSkip, TensorStatistics, Use
 from regaudit.rules import run
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _measured(layers: tuple[Layer, ...], options: Options, progress: Progress) -
 
 
 def _tensors(checkpoint: Checkpoint, grouping: Grouping) -> tuple[TensorStatistics, ...]:
-    readable = (each for each in checkpoint.tensors if each.dtype in DTYPES)
+    readable = (each for each in checkpoint.tensors if each.dtype in DTYPES or each.dtype in READABLE)
     return tuple(tensor_statistics(checkpoint.read, each, *grouping.roles[each.name]) for each in readable)
 
 
@@ -100,7 +101,7 @@ def _assembled(
         format=checkpoint.format,
         bytes=checkpoint.nbytes,
         tensors=len(checkpoint.tensors),
-        parameters=sum(each.size for each in trained),
+        parameters=_count(trained, grouping.layers),
     )
     return Audit(
         inputs=(source,),
@@ -113,6 +114,13 @@ def _assembled(
         layers=layers,
         tensors=tensors,
     )
+
+
+def _count(trained: list[Tensor], layers: tuple[Layer, ...]) -> int:
+    """Return the number of parameters; packed weights count as the kernel that they stand for."""
+    unpacked = [p for layer in layers for p in layer.parameters if is_packed(p.dtype)]
+    pieces = {name for p in unpacked for name in p.tensors}
+    return sum(p.size for p in unpacked) + sum(each.size for each in trained if each.name not in pieces)
 
 
 def _lost(checkpoint: Checkpoint) -> tuple[TensorSkip, ...]:

@@ -50,6 +50,23 @@ def test_readme_command_runs(command):
     assert run.stdout
 
 
+SAMPLE = re.compile(r"<!-- sample: regaudit (.*?) -->\n```text\n(.*?)```", re.DOTALL)
+
+
+def test_samples_in_the_readme_are_what_is_printed():
+    """Every line stands in the output, in this order; a line of dots leaves some out."""
+    samples = SAMPLE.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert samples
+    for command, shown in samples:
+        run = subprocess.run(
+            [sys.executable, "-m", "regaudit", *shlex.split(command)],
+            cwd=ROOT, capture_output=True, text=True, env={**os.environ, "COLUMNS": "100"}, check=True,
+        )  # fmt: skip
+        printed = iter(run.stdout.splitlines())
+        for line in shown.splitlines():
+            assert line.strip() == "..." or line in printed, f"not printed: {line}"
+
+
 def test_links_in_the_docs_lead_somewhere():
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
         for link in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):

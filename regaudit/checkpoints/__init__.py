@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from regaudit.checkpoints.base import Checkpoint, Format
 from regaudit.checkpoints.sniff import explain_unreadable, look
+from regaudit.errors import UnknownFormat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,12 @@ READERS = (
     "torch_zip",
     "numpy_arrays",
     "keras",
+    "gguf",
+    "sklearn",
+    "tensorflow",
+    "flax",
+    "orbax",
+    "numpy_pickles",  # after every format that is a pickle with more to it
 )
 
 
@@ -47,6 +54,18 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     candidate = look(Path(path))
     for each in formats():
         if each.claims(candidate):
-            return each.open(candidate)
+            return _not_empty(each.open(candidate))
     error = explain_unreadable(candidate)
     raise error
+
+
+def _not_empty(checkpoint: Checkpoint) -> Checkpoint:
+    """Return the checkpoint if it holds a tensor: a gate must not pass where there was nothing to look at.
+
+    Raises:
+        UnknownFormat: It holds none.
+    """
+    if not checkpoint.tensors:
+        checkpoint.close()
+        raise UnknownFormat(checkpoint.path, "holds no tensors", "Save the model's weights, and audit that file.")
+    return checkpoint

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 from regaudit.checkpoints.base import MAX_EXPANSION, MAX_MEMBERS
 from regaudit.checkpoints.source import Source
-from regaudit.checkpoints.text import quoted
+from regaudit.checkpoints.text import DAMAGED, quoted
 from regaudit.errors import CorruptCheckpoint, UnsafeCheckpoint
 
 if TYPE_CHECKING:
@@ -127,7 +127,11 @@ class Archive:
                 raw = self._stream.read(count)
             except _ZIP_ERRORS as error:
                 self._stream = None
-                raise CorruptCheckpoint(self._where(info.filename), f"cannot be inflated ({error})") from error
+                raise CorruptCheckpoint(
+                    self._where(info.filename),
+                    f"cannot be inflated ({str(error) or 'its data end too early'})",
+                    DAMAGED,
+                ) from error
         if len(raw) != count:
             raise CorruptCheckpoint(self._where(info.filename), "inflates to another size than declared")
         return raw

@@ -56,6 +56,11 @@ def read_span(read_at: Callable[[int, int], bytes], offset: int, dtype: str, sta
     return decode(dtype, raw)[lead : lead + stop - start]
 
 
+def is_packed(dtype: str) -> bool:
+    """Return whether numbers of a dtype are no weights as they are, but codes of them (integers)."""
+    return dtype in DTYPES and not DTYPES[dtype].is_float
+
+
 def largest_finite(dtype: str) -> float | None:
     """Return the largest finite value of a float dtype; None for integers, bool and complex."""
     return _LARGEST.get(dtype)

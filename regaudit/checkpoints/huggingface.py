@@ -32,7 +32,8 @@ MAX_CONFIG_BYTES = 16 << 20  # the largest label maps take about 1 MB
 _CONFIG, _ADAPTER = "config.json", "adapter_config.json"
 _TRAINING_ARGS, _OPTIMIZER = "training_args.bin", "optimizer.pt"
 _INDEX = re.compile(r"(?P<stem>.+)\.(?:safetensors|bin)\.index\.json")
-_SHARD = re.compile(r".+-\d{5}-of-\d{5}\.(?:safetensors|bin)")
+# Usually model-00001-of-00003; BLOOM writes model_00001-of-00072, DeepSeek-V3 model-00001-of-000163.
+_SHARD = re.compile(r".+[-_]\d{4,}-of-\d{4,}\.(?:safetensors|bin)")
 _WEIGHTS = re.compile(r"(?:model|pytorch_model|adapter_model|diffusion_pytorch_model)[-.\w]*\.(?:safetensors|bin)")
 # What transformers' Trainer and accelerate write beside a model.
 _TRAINER = re.compile(

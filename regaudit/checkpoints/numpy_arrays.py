@@ -30,7 +30,7 @@ from regaudit.checkpoints.base import (
     Format,
 )
 from regaudit.checkpoints.source import Source
-from regaudit.checkpoints.text import quoted
+from regaudit.checkpoints.text import DAMAGED, quoted
 from regaudit.errors import CheckpointError, CorruptCheckpoint, UnknownFormat, UnsafeCheckpoint
 from regaudit.records import Remark, Tensor
 
@@ -206,7 +206,7 @@ def _header(raw: bytes, where: str) -> tuple[tuple[int, ...], bool, np.dtype[np.
                 raise UnknownFormat(where, f"is written in version {version} of numpy's format; 1.0 and 2.0 are read")
             shape, is_fortran, kind = _READERS[version](stream)
     except (ValueError, TypeError, SyntaxError, tokenize.TokenError, MemoryError, RecursionError) as error:
-        raise CorruptCheckpoint(where, f"its numpy header cannot be read ({quoted(str(error))})") from error
+        raise CorruptCheckpoint(where, f"its numpy header cannot be read ({quoted(str(error))})", DAMAGED) from error
     if any(type(n) is not int for n in shape):
         raise CorruptCheckpoint(where, "its numpy header declares a shape that is none")
     return shape, is_fortran, kind, stream.tell()

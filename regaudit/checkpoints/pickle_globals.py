@@ -71,8 +71,8 @@ _KNOWN_ROOTS = sys.stdlib_module_names | _words(
 )
 # Libraries of training whose classes (settings, enumerations) lie in checkpoints.
 _DATA_ROOTS = _words(
-    "accelerate datasets lightning lightning_fabric omegaconf peft pytorch_lightning timm tokenizers torchmetrics"
-    " torchvision transformers ultralytics"
+    "accelerate datasets lightning lightning_fabric omegaconf peft pytorch_lightning scipy sklearn timm tokenizers"
+    " torchmetrics torchvision transformers ultralytics"
 )
 _DATA = _words(
     """
@@ -86,7 +86,8 @@ _DATA = _words(
     numpy.dtype numpy.ndarray numpy.random._pickle.__bit_generator_ctor numpy.random._pickle.__generator_ctor
     numpy.random._pickle.__randomstate_ctor numpy.core.multiarray._reconstruct numpy.core.multiarray.scalar
     numpy._core.multiarray._reconstruct numpy._core.multiarray.scalar numpy.core.numeric._frombuffer
-    numpy._core.numeric._frombuffer
+    numpy._core.numeric._frombuffer numpy.ma.core._mareconstruct
+    jax._src.array._reconstruct_array jax.array._reconstruct_array
     torch.Generator torch.Size torch.Tensor torch._C.Generator torch._tensor._rebuild_from_type_v2 torch.device
     torch.nn.parameter.Parameter torch.serialization._get_layout torch.tensor
     """

@@ -30,11 +30,15 @@ _STOP = ord(".")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pickled:
-    """The content of a pickle; every `Global` in it, and every `Call` that runs more than a class's `__new__`."""
+    """The content of a pickle; every `Global` in it, and every `Call` that runs more than a class's `__new__`.
+
+    `nbytes` counts the bytes up to its end: files of several pickles go on from there.
+    """
 
     value: object
     globals: tuple[Global, ...]
     calls: tuple[Call, ...]
+    nbytes: int = 0
 
 
 def load(raw: bytes, *, persistent: Callable[[object], object], where: str = "pickle") -> Pickled:
@@ -57,7 +61,8 @@ def load(raw: bytes, *, persistent: Callable[[object], object], where: str = "pi
     for _ in range(MAX_OPCODES):
         opcode = machine.opcode()
         if opcode == _STOP:
-            return Pickled(value=machine.pop(), globals=tuple(machine.globals), calls=tuple(machine.calls))
+            found, called = tuple(machine.globals), tuple(machine.calls)
+            return Pickled(value=machine.pop(), globals=found, calls=called, nbytes=len(raw) - machine.left)
         _step(machine, opcode)
     raise machine.exhausting(f"has more than {MAX_OPCODES:,} opcodes")
 

@@ -27,7 +27,7 @@ from regaudit.checkpoints.base import (
 )
 from regaudit.checkpoints.declarations import in_training_metadata
 from regaudit.checkpoints.source import Source
-from regaudit.checkpoints.text import parse_object, quoted
+from regaudit.checkpoints.text import DAMAGED, parse_object, quoted
 from regaudit.errors import CheckpointError, CorruptCheckpoint, UnsafeCheckpoint
 from regaudit.records import Tensor
 
@@ -84,7 +84,9 @@ def _header(source: Source) -> tuple[dict[str, Any], int]:
     # the parsed header, and the offset at which the data begin
     where = str(source.path)
     if source.size < _LENGTH.size:
-        raise CorruptCheckpoint(where, f"has {source.size} bytes; the length of a safetensors header alone takes 8")
+        raise CorruptCheckpoint(
+            where, f"has {source.size} bytes; the length of a safetensors header alone takes 8", DAMAGED
+        )
     (length,) = _LENGTH.unpack(source.read_at(0, _LENGTH.size))
     if length > source.size - _LENGTH.size:
         raise CorruptCheckpoint(
@@ -104,7 +106,7 @@ def _metadata(value: object, where: str) -> dict[str, str]:
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
-        raise CorruptCheckpoint(where, f"{_METADATA} must map names to strings")
+        raise CorruptCheckpoint(where, f"{_METADATA} must map names to strings", DAMAGED)
     return value
 
 
@@ -120,6 +122,7 @@ def _tensors(header: dict[str, Any], begin: int, source: Source) -> tuple[dict[s
                 where,
                 f"shape {list(shape)} of {dtype} takes {dtypes.nbytes(dtype, math.prod(shape)):,} bytes, "
                 f"the header gives it {span[1] - span[0]:,}",
+                DAMAGED,
             )
         tensors.append(Tensor(name=name, shape=shape, dtype=dtype, nbytes=span[1] - span[0], source=source.path.name))
         spans.append(span)
@@ -129,16 +132,22 @@ def _tensors(header: dict[str, Any], begin: int, source: Source) -> tuple[dict[s
 
 def _fields(entry: object, where: str) -> tuple[str, tuple[int, ...], tuple[int, int]]:
     if not isinstance(entry, dict) or not entry.keys() >= {"dtype", "shape", "data_offsets"}:
-        raise CorruptCheckpoint(where, "its entry must hold dtype, shape and data_offsets")
+        raise CorruptCheckpoint(where, "its entry must hold dtype, shape and data_offsets", DAMAGED)
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise CorruptCheckpoint(where, f"has the dtype {quoted(str(dtype))}, which regaudit does not know")
+        raise CorruptCheckpoint(
+            where, f"has the dtype {quoted(str(dtype))}, which regaudit does not know", "Save it as F32."
+        )
     if not _is_counts(shape) or len(shape) > MAX_RANK or math.prod(shape) > MAX_ELEMENTS:
         raise CorruptCheckpoint(
-            where, f"its shape must be at most {MAX_RANK} counts with a product of at most {MAX_ELEMENTS:,}"
+            where,
+            f"has the shape {quoted(str(shape))}; a shape is at most {MAX_RANK} counts, their product at most {MAX_ELEMENTS:,}",
+            DAMAGED,
         )
     if not _is_counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise CorruptCheckpoint(where, "its data_offsets must be two ascending counts")
+        raise CorruptCheckpoint(
+            where, f"has the data_offsets {quoted(str(offsets))}; two ascending counts were expected", DAMAGED
+        )
     return dtype, tuple(shape), (offsets[0], offsets[1])
 
 
@@ -157,9 +166,9 @@ def _require_tiling(spans: list[tuple[int, int]], size: int, where: str) -> None
         )
     for (_, end), (start, _) in pairwise([(0, 0), *sorted(spans), (size, size)]):
         if start < end:
-            raise CorruptCheckpoint(where, f"data bytes {start:,} to {end:,} belong to two tensors")
+            raise CorruptCheckpoint(where, f"data bytes {start:,} to {end:,} belong to two tensors", DAMAGED)
         if start > end:
-            raise CorruptCheckpoint(where, f"data bytes {end:,} to {start:,} belong to no tensor")
+            raise CorruptCheckpoint(where, f"data bytes {end:,} to {start:,} belong to no tensor", DAMAGED)
 
 
 def _aliases(stored: tuple[Tensor, ...], metadata: Mapping[str, str]) -> tuple[Tensor, ...]:

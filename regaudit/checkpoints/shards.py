@@ -55,8 +55,8 @@ def open_index(path: Path) -> Checkpoint:
     if missing:
         raise CheckpointError(
             str(path),
-            f"{len(missing):,} of its {len(shards):,} shards are missing: {listed(missing)}",
-            "Put them beside the index",
+            f"of the {len(shards):,} files that it names, {len(missing):,} cannot be found: {listed(missing)}",
+            "Put them beside the index; a download that broke off leaves some out.",
         )
     with ExitStack() as stack:
         opened = {name: stack.enter_context(open_weights(shard)) for name, shard in shards.items()}

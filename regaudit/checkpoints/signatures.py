@@ -30,7 +30,6 @@ class Known:
 _UNPACK = "Unpack it and give the model file in it."
 _SAVE_STATE = "In PyTorch: torch.save(model.state_dict(), 'model.pt')."
 _SAVE_SAFETENSORS = "Save the arrays with safetensors.numpy.save_file, or as .npz."
-_SAVE_SKLEARN = "Save its arrays: numpy.savez('model.npz', kernel=model.coef_, bias=model.intercept_)."
 _EXPORT_KERAS = "Load it in Keras and save it: model.save('model.keras')."
 _REFETCH = "Download the file again; a private one needs a login."
 _ONNX_FIX = "Give the checkpoint that it was exported from: an export has lost dropout, and often normalization."
@@ -43,7 +42,6 @@ _BY_START: tuple[tuple[bytes, Known], ...] = (
     (b"\x04\x22\x4d\x18", Known("is compressed with lz4", _UNPACK)),
     (b"7z\xbc\xaf\x27\x1c", Known("is a 7-Zip archive", _UNPACK)),
     (b"Rar!", Known("is a RAR archive", _UNPACK)),
-    (b"GGUF", Known("is a GGUF file (llama.cpp)", "Give the safetensors checkpoint that it was converted from.")),
     (b"lmgg", Known("is a GGML file, from before GGUF", "Give the checkpoint that it was converted from.")),
     (b"tjgg", Known("is a GGML file, from before GGUF", "Give the checkpoint that it was converted from.")),
     (b"binf", Known("is an XGBoost model: trees, not layers with kernels", "regaudit audits networks.")),
@@ -60,11 +58,6 @@ _BY_START: tuple[tuple[bytes, Known], ...] = (
 # torch.save wrote this number, as a pickle of its own, at the start of every file before PyTorch 1.6.
 _TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _PICKLED: tuple[tuple[bytes, str, str], ...] = (
-    (b"sklearn", "scikit-learn object", _SAVE_SKLEARN),
-    (b"joblib", "joblib object", _SAVE_SKLEARN),
-    (b"jax", "set of JAX arrays", _SAVE_SAFETENSORS),
-    (b"flax", "set of Flax parameters", _SAVE_SAFETENSORS),
-    (b"StructuredToParameterName@@", "set of PaddlePaddle parameters", _SAVE_SAFETENSORS),
     (b"xgboost", "XGBoost model: trees, not layers with kernels", "regaudit audits networks."),
     (b"lightgbm", "LightGBM model: trees, not layers with kernels", "regaudit audits networks."),
     (b"torch.distributed.checkpoint", "index of a distributed PyTorch checkpoint", "Give the directory that holds it."),
@@ -73,26 +66,17 @@ _PICKLED: tuple[tuple[bytes, str, str], ...] = (
 )
 _DEEPSPEED = Known("is a DeepSpeed checkpoint", "Convert it with the zero_to_fp32.py that DeepSpeed put beside it.")
 _MEGATRON = Known("is a Megatron checkpoint, split by rank", "Convert it to a Hugging Face checkpoint first.")
-_ORBAX = Known("is an Orbax checkpoint (JAX)", _SAVE_SAFETENSORS)
-_SAVED_MODEL = Known("is a TensorFlow SavedModel", _EXPORT_KERAS)
-_TF_CHECKPOINT = Known(
-    "is a TensorFlow checkpoint", "Load it into its Keras model and save that: model.save('model.keras')."
-)
 _DISTRIBUTED = Known(
     "is a distributed PyTorch checkpoint (DCP)",
     "Convert it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch DIRECTORY model.pt",
 )
 _DIRECTORIES: tuple[tuple[tuple[str, ...], Known], ...] = (
-    (("saved_model.pb",), _SAVED_MODEL),
-    (("_METADATA", "manifest.ocdbt"), _ORBAX),
-    (("_CHECKPOINT_METADATA",), _ORBAX),
     (("*.distcp",), _DISTRIBUTED),
     (("latest", "global_step*"), _DEEPSPEED),
     (("*_model_states.pt",), _DEEPSPEED),
     (("latest_checkpointed_iteration.txt",), _MEGATRON),
     (("mp_rank_*",), _MEGATRON),
     (("Manifest.json", "Data"), Known("is a Core ML package", "Give the checkpoint that it was converted from.")),
-    (("*.data-?????-of-?????",), _TF_CHECKPOINT),
 )
 _INNER = 264  # the last of the marks inside a file ends at byte 262
 _ONNX_VERSIONS = 32  # ir_version is 14 in 2026
@@ -116,8 +100,6 @@ def of_zip(archive: Candidate) -> Known | None:
         return Known("is a TorchScript program", _SAVE_STATE)
     if has("*archive_format") or has("*models/*.json"):
         return Known("is a torch.export program (.pt2)", "In PyTorch: torch.save(program.state_dict, 'model.pt').")
-    if "schema.json" in archive.members:
-        return Known("is a skops file (scikit-learn)", _SAVE_SKLEARN)
     if has("*saved_model.pb"):
         return Known("is a zipped TensorFlow SavedModel", _EXPORT_KERAS)
     return None
@@ -171,8 +153,6 @@ def _pickled(head: bytes) -> Known | None:
 
 def _by_inner_mark(candidate: Candidate) -> Known | None:
     head, name = candidate.head.ljust(_INNER, b"\0"), candidate.path.name
-    if name == "saved_model.pb":
-        return _SAVED_MODEL
     if name.endswith(".mlmodel"):
         return Known("is a Core ML model", "Give the checkpoint that it was converted from.")
     if head[4:8] == b"TFL3":
@@ -181,12 +161,8 @@ def _by_inner_mark(candidate: Candidate) -> Known | None:
         return Known("is a tar archive (NeMo writes them, and PyTorch before 0.2)", _UNPACK)
     if head[0] == 0x08 and head[1] < _ONNX_VERSIONS and head[2] in _ONNX_SECOND_TAGS:
         return Known("is an ONNX graph", _ONNX_FIX)
-    if b"_CHECKPOINTABLE_OBJECT_GRAPH" in head or re.search(r"\.data-\d{5}-of-\d{5}$", name):
-        return _TF_CHECKPOINT
     if head[:1] == b"{" and b"learner" in head:
         return Known("is an XGBoost model: trees, not layers with kernels", "regaudit audits networks.")
-    if 0x81 <= head[0] <= 0x8F and 0xA1 <= head[1] <= 0xBF and head[2:3].isalpha():  # a short map, a short string
-        return Known("is a MessagePack file, as Flax writes", _SAVE_SAFETENSORS)
     if head.lstrip().startswith(b"{"):
         return Known("is a JSON text, no model", "Give the model file, or the directory that holds both.")
     return None

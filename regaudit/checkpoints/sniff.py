@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import zipfile
 from itertools import islice
@@ -9,18 +10,20 @@ from typing import TYPE_CHECKING
 
 from regaudit.checkpoints.base import Candidate
 from regaudit.checkpoints.signatures import Known, of_directory, of_file, of_zip
-from regaudit.checkpoints.source import Source
+from regaudit.checkpoints.source import Source, is_file
 from regaudit.checkpoints.text import listed, quoted
 from regaudit.errors import CheckpointError, CorruptCheckpoint, UnknownFormat
 
 if TYPE_CHECKING:
-    import os
     from pathlib import Path
 
 HEAD_BYTES = 4096
+EMPTY_ZIP_BYTES = 22  # the end record alone
 LOOKED_AT = 10_000  # files below a directory without a model
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # the second: an archive without members
 MODEL_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".keras", ".h5", ".hdf5", ".npz", ".npy")
+_MISSING = "Check the spelling of the path; a model on a hub or a server must be downloaded first."
+_BROKEN_LINK = "Put the file itself there; a download that broke off leaves such links in a cache."
 _READ = "regaudit reads safetensors, PyTorch, Keras and numpy files"
 
 
@@ -66,8 +69,9 @@ def _status(path: Path) -> os.stat_result:
     try:
         return path.stat()
     except FileNotFoundError as error:
-        problem = "is a link to nothing" if path.is_symlink() else "no such file or directory"
-        raise CheckpointError(str(path), problem, "Check the spelling of the path.") from error
+        is_link = path.is_symlink()
+        problem = "is a link to nothing" if is_link else "no such file or directory"
+        raise CheckpointError(str(path), problem, _BROKEN_LINK if is_link else _MISSING) from error
     except (OSError, ValueError) as error:
         raise CheckpointError(str(path), f"cannot be opened ({getattr(error, 'strerror', None) or error})") from error
 
@@ -93,6 +97,9 @@ def _explained(candidate: Candidate, known: Known | None) -> CheckpointError | N
 
 def _nothing_in(directory: Candidate) -> CheckpointError:
     path = directory.path
+    odd = sorted(name for name in directory.members if name.endswith(MODEL_SUFFIXES) and _is_odd(path / name))
+    if odd:
+        return CheckpointError(str(path / odd[0]), "is a link to nothing, or no regular file", _BROKEN_LINK)
     inner = islice(path.glob("*/*"), LOOKED_AT)
     models = sorted({str(found.parent.relative_to(path)) for found in inner if found.suffix in MODEL_SUFFIXES})
     if models:
@@ -101,10 +108,16 @@ def _nothing_in(directory: Candidate) -> CheckpointError:
     return UnknownFormat(str(path), f"holds no model file that regaudit reads; {seen}", f"{_READ}.")
 
 
+def _is_odd(path: Path) -> bool:
+    return not is_file(path) and not os.path.isdir(path)  # noqa: PTH112, Path.is_dir raises in a locked folder
+
+
 def _odd_zip(archive: Candidate) -> CheckpointError:
     if archive.members:
         problem = f"is a zip archive that holds no model; it holds {listed(sorted(archive.members))}"
         return UnknownFormat(str(archive.path), problem, f"{_READ}; if one is packed in it, unpack it.")
+    if archive.size == EMPTY_ZIP_BYTES and archive.head.startswith(ZIP_MAGICS[1]):
+        return CorruptCheckpoint(str(archive.path), "is a zip archive with nothing in it", "Save the model again.")
     return CorruptCheckpoint(
         str(archive.path),
         f"begins as a zip archive (as .pt, .keras and .npz files do), but has no valid end ({archive.size:,} bytes)",

@@ -67,7 +67,9 @@ class Source:
         except OSError as error:
             raise CorruptCheckpoint(str(self.path), f"cannot be read at byte {offset:,} ({_reason(error)})") from error
         if not part:
-            raise CorruptCheckpoint(str(self.path), "the file became shorter while it was read")
+            raise CorruptCheckpoint(
+                str(self.path), "the file became shorter while it was read", "Try again when nothing writes to it."
+            )
         return part
 
 
@@ -104,9 +106,13 @@ def inside(folder: Path, name: str) -> Path:
         UnsafeCheckpoint: The name is no plain file name, or its link leads elsewhere.
     """
     if name in {"", ".", ".."} or "/" in name or "\\" in name or "\0" in name:
-        raise UnsafeCheckpoint(str(folder), f"{quoted(name)} is named as a file of this folder, but leads out of it")
+        raise UnsafeCheckpoint(
+            str(folder),
+            f"{quoted(name)} is named as a file of this folder, but leads out of it",
+            "Whoever made this means harm or made a mistake; fetch the model from another place.",
+        )
     path = folder / name
-    if path.is_symlink():
+    if os.path.islink(path):  # noqa: PTH114, Path.is_symlink raises on a name that is too long
         target = Path(os.path.realpath(path))
         if not any(target.is_relative_to(root) for root in _roots(Path(os.path.realpath(folder)))):
             raise UnsafeCheckpoint(

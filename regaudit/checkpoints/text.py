@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # brackets.
 MAX_COMMAS = 8 * MAX_TENSORS
 MAX_BRACKETS = 4 * MAX_TENSORS
+DAMAGED = "The file is damaged or was cut short; fetch or save it again."
 SHOWN_CHARACTERS = 120
 SHOWN_NAMES = 5
 
@@ -43,11 +44,16 @@ def parse_object(raw: bytes, where: str, *, unique: bool = False) -> dict[str, A
         if b"\\ud" in raw or b"\\uD" in raw:  # escaped surrogates: a lone one could never be printed
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError as error:
-        raise CorruptCheckpoint(where, "the JSON is nested too deeply") from error
-    except ValueError as error:  # also UnicodeError, JSONDecodeError and integers of thousands of digits
-        raise CorruptCheckpoint(where, f"not valid JSON ({error})") from error
+        raise CorruptCheckpoint(where, "the JSON is nested too deeply", DAMAGED) from error
+    except json.JSONDecodeError as error:
+        raise CorruptCheckpoint(where, f"not valid JSON ({error})", DAMAGED) from error
+    except UnicodeError as error:
+        raise CorruptCheckpoint(where, "the JSON is not UTF-8 text", DAMAGED) from error
+    except ValueError as error:  # a key that occurs twice, or an integer of thousands of digits
+        problem = str(error).partition(":")[0]  # the rest is advice to programmers
+        raise CorruptCheckpoint(where, f"the JSON cannot be trusted: {problem}", DAMAGED) from error
     if not isinstance(value, dict):
-        raise CorruptCheckpoint(where, f"the JSON is a {type(value).__name__}, an object was expected")
+        raise CorruptCheckpoint(where, f"the JSON is a {type(value).__name__}, an object was expected", DAMAGED)
     return value
 
 

@@ -16,7 +16,7 @@ from regaudit.checkpoints.torch_objects import Refused, View, fields, is_module,
 from regaudit.errors import CorruptCheckpoint, UnsafeCheckpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MODEL_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights", "params")
 SETTING_KEYS = frozenset({"hyper_parameters", "hparams", "args", "train_args", "config", "cfg", "opt", "ds_config"})
@@ -45,10 +45,28 @@ class Tree:
     its pickle has bytes: whoever walks much further walks in circles.
     """
 
-    def __init__(self, where: str, pickle_bytes: int) -> None:
-        """Begin with a budget for the whole file, which is gone through a few times."""
+    def __init__(
+        self,
+        where: str,
+        pickle_bytes: int,
+        children: Callable[[object], dict[object, object]] | None = None,
+    ) -> None:
+        """Begin with a budget for the whole file, which is gone through a few times.
+
+        Args:
+            where: What is walked through, for messages.
+            pickle_bytes: Its size.
+            children: What lies in a container; dicts, lists and `torch.nn.Module` by default.
+        """
         self._where = where
+        self._children = children or _children
         self._steps_left = 1000 + 8 * pickle_bytes
+
+    def through(self, children: Callable[[object], dict[object, object]]) -> Tree:
+        """Return a walk with what is left of the budget, by another way."""
+        other = Tree(self._where, 0, children)
+        other._steps_left = self._steps_left
+        return other
 
     def tensors(self, value: object, name: str = "") -> Iterator[tuple[str, View | Refused]]:
         """Yield every tensor of a state dict or module.
@@ -56,13 +74,13 @@ class Tree:
         Yields:
             Its dotted name, and the view of its storage or why there is none.
         """
-        for path, node in self._walk(value, name):
+        for path, node in self.walk(value, name):
             if (found := self.tensor(path, node)) is not None:
                 yield path, found
 
     def modules(self, value: object, name: str = "") -> Iterator[tuple[str, object]]:
         """Return names and records of a pickled network's modules, each before its children; none for a state dict."""
-        return ((path, node) for path, node in self._walk(value, name) if is_module(node))
+        return ((path, node) for path, node in self.walk(value, name) if is_module(node))
 
     def tensor(self, name: str, value: object) -> View | Refused | None:
         """Return the tensor that a record stands for, if it does.
@@ -80,15 +98,20 @@ class Tree:
         found = (each for _, each in self.tensors(value) if is_float(each))
         return any(isinstance(each, Refused) or each.shape for each in found)
 
-    def _walk(self, value: object, name: str, depth: int = MAX_DEPTH) -> Iterator[tuple[str, object]]:
-        inner = _children(value)
+    def walk(self, value: object, name: str, depth: int = MAX_DEPTH) -> Iterator[tuple[str, object]]:
+        """Yield every value with its dotted name, containers before what is in them.
+
+        Raises:
+            UnsafeCheckpoint: The budget is spent, or the containers are nested too deeply.
+        """
+        inner = self._children(value)
         self._steps_left -= 1 + len(inner)
         if self._steps_left < 0 or len(name) > MAX_NAME or not depth:
             raise UnsafeCheckpoint(self._where, f"the containers around {name[:40]!r} hold each other without end")
         yield name, value
         for key, child in inner.items():
             if isinstance(key, str | int) and not isinstance(child, str | bytes | int | float | None):
-                yield from self._walk(child, f"{name}.{key}" if name else str(key), depth - 1)
+                yield from self.walk(child, f"{name}.{key}" if name else str(key), depth - 1)
 
 
 def sort(root: object, tree: Tree, *, boxes: int = MAX_BOXES) -> Contents:

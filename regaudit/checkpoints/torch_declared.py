@@ -76,6 +76,13 @@ def optimizer(key: str, value: object) -> Optimizer | None:
     return Optimizer(key=key, family=family, state=state, groups=groups)
 
 
+def groups_only(key: str, groups: object) -> Optimizer:
+    """Return an optimizer of which only the parameter groups are known; its state lies elsewhere (ZeRO)."""
+    known = tuple(each for each in fields(groups).values() if isinstance(each, dict))[:MAX_GROUPS]
+    family = next((name for setting, name in _FAMILY_OF_SETTINGS if known and setting in known[0]), "")
+    return Optimizer(key=key, family=family, state={}, groups=known)
+
+
 def in_optimizer(found: Optimizer, file: str, tensors: Iterable[Tensor]) -> tuple[Declared, ...]:
     """Return the weight decay of each parameter group, 0 included.
 
@@ -96,8 +103,9 @@ def _of_group(of: Optimizer, index: int, file: str, names: tuple[str, ...]) -> D
         return None
     kind, unit = _convention(of.family, group.get("decoupled_weight_decay"))
     count = len(fields(group.get("params")))
+    told = f": {_few(names)}" if names else f" ({count} parameters)" if count else ""
     return Declared(
-        target=f"param group {index}: {_few(names)}" if names else f"param group {index} ({count} parameters)",
+        target=f"param group {index}{told}",
         site="parameters",
         kind=kind,
         value=value,
@@ -207,6 +215,26 @@ def as_in_groups(setting: Declared, groups: Iterable[Declared]) -> Declared:
     same = (each for each in groups if setting.kind == "weight_decay" and each.value == setting.value)
     group = next(same, setting)
     return replace(setting, kind=group.kind, unit=group.unit)
+
+
+def in_deepspeed(value: object, where: str) -> tuple[Declared, ...]:
+    """Return what a DeepSpeed configuration declares; its optimizer's type tells how the decay acts.
+
+    DeepSpeed's Adam decouples the decay unless `adam_w_mode` says otherwise (deepspeed/runtime/config.py, 0.16).
+    """
+    chosen = _plain(value).get("optimizer")
+    chosen = chosen if isinstance(chosen, dict) else {}
+    kind, settings = str(chosen.get("type")).lower(), chosen.get("params")
+    mode = settings.get("adam_w_mode", True) if isinstance(settings, dict) else True
+    decoupled = kind == "adamw" or (kind == "adam" and mode is not False)
+    unit = "torch.AdamW" if decoupled else {"sgd": "torch.SGD", "adam": "torch.Adam"}.get(kind, "torch")
+    note = f"optimizer {_shown(str(chosen['type']))}" if "type" in chosen else ""
+    return tuple(
+        replace(each, kind="decoupled_weight_decay" if decoupled else each.kind, unit=unit, note=note)
+        if each.kind == "weight_decay"
+        else each
+        for each in in_settings(value, where)
+    )
 
 
 def in_training_arguments(value: object, where: str) -> tuple[Declared, ...]:

@@ -74,7 +74,7 @@ _NUMPY_MODULES = frozenset(f"numpy.{core}.{part}" for core in ("core", "_core") 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """A block of `numel` elements of one dtype in the archive's member `data/<key>`."""
+    """A block of `numel` elements of one dtype; `key` says where in its container (an archive's member `data/<key>`)."""
 
     key: str
     dtype: str
@@ -82,7 +82,7 @@ class Storage:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the member must have."""
+        """Bytes that it must have."""
         return self.numel * DTYPES[self.dtype].bits // 8
 
 
@@ -148,6 +148,8 @@ def tensor(value: object) -> View | Refused | None:
 
     A tensor that contradicts itself is a `ValueError`.
     """
+    if isinstance(value, View | Refused):  # a reader of another container has made it already
+        return value
     call = _unwrapped(value)
     if not isinstance(call, Call) or not isinstance(call.function, Global):
         return None
@@ -187,11 +189,11 @@ def _unwrapped(value: object) -> object:
 def _rebuilt(name: str, args: tuple[object, ...]) -> View | Refused:
     match name, args:
         case (("_rebuild_tensor" | "_rebuild_tensor_v2"), (Storage() as data, offset, shape, strides, *_)):
-            return _view(data, data.dtype, offset, shape, strides)
+            return strided(data, data.dtype, offset, shape, strides)
         case "_rebuild_tensor_v3", (Storage() as data, offset, shape, strides, _, _, Global(name=dtype), *_):
             return _retyped(data, dtype, offset, shape, strides)
         case "_rebuild_qtensor", (Storage() as data, offset, shape, strides, *_):
-            return _view(data, data.dtype, offset, shape, strides, packed=f"quantised integers ({data.dtype})")
+            return strided(data, data.dtype, offset, shape, strides, packed=f"quantised integers ({data.dtype})")
         case _:
             kind = _word(name.removeprefix("_rebuild_"))
             return Refused(kind=kind.upper(), reason=f"it is stored as {kind}, which is no plain array of numbers")
@@ -209,11 +211,16 @@ def _retyped(data: Storage, dtype: str, offset: object, shape: object, strides: 
     if data.nbytes * 8 % DTYPES[kind].bits:
         raise ValueError(f"a storage of {data.nbytes} bytes for elements of {DTYPES[kind].bits} bits")
     typed = Storage(key=data.key, dtype=kind, numel=data.nbytes * 8 // DTYPES[kind].bits)
-    return _view(typed, kind, offset, shape, strides)
+    return strided(typed, kind, offset, shape, strides)
 
 
-def _view(data: Storage, dtype: str, offset: object, shape: object, strides: object, *, packed: str = "") -> View:
-    lengths, steps = _shape(shape), _counts(strides)
+def strided(data: Storage, dtype: str, offset: object, shape: object, strides: object, *, packed: str = "") -> View:
+    """Return the view with these lengths and steps.
+
+    Raises:
+        ValueError: They are no counts, do not fit together, or leave the storage.
+    """
+    lengths, steps = _shape(shape), counts(strides)
     if not isinstance(offset, int) or offset < 0 or len(lengths) != len(steps):
         raise ValueError("its shape, strides and offset do not fit together")
     steps = tuple(0 if n == 1 else step for n, step in zip(lengths, steps, strict=True))
@@ -224,16 +231,21 @@ def _view(data: Storage, dtype: str, offset: object, shape: object, strides: obj
 
 
 def _shape(value: object) -> tuple[int, ...]:
-    shape = _counts(value)
+    shape = counts(value)
     if math.prod(shape) > MAX_ELEMENTS:
         raise ValueError(f"its shape has more than {MAX_ELEMENTS:,} elements")
     return shape
 
 
-def _counts(value: object) -> tuple[int, ...]:
-    counts = tuple(value) if isinstance(value, tuple | list) else (value,)
-    found = tuple(n for n in counts if isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= MAX_ELEMENTS)
-    if len(found) != len(counts) or len(found) > MAX_RANK:
+def counts(value: object) -> tuple[int, ...]:
+    """Return a shape or strides.
+
+    Raises:
+        ValueError: They are no short list of counts.
+    """
+    given = tuple(value) if isinstance(value, tuple | list) else (value,)
+    found = tuple(n for n in given if isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= MAX_ELEMENTS)
+    if len(found) != len(given) or len(found) > MAX_RANK:
         raise ValueError("its shape or strides are no short list of counts")
     return found
 

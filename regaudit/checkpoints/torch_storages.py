@@ -1,10 +1,10 @@
-"""The bytes behind the tensors of a torch archive: read in place by offset, gathered where a view is strided."""
+"""The bytes behind the tensors of a torch file: read in place by offset, gathered where a view is strided."""
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -22,25 +22,46 @@ MAX_KEPT_BYTES = 1 << 30  # widely strided matrices kept in memory at a time
 WIDE = 16  # a view that spans so many times the bytes it asks for is read whole and kept
 
 
-class Storages:
-    """The storages of one archive. `read` is thread-safe."""
+class Blocks(Protocol):
+    """Where a container keeps the bytes of its storages."""
 
-    def __init__(self, archive: Archive, prefix: str) -> None:
-        """Read the archive's byte order (absent before torch 2.1: little-endian)."""
-        self._archive = archive
-        self._prefix = prefix
-        self._kept: OrderedDict[object, bytes] = OrderedDict()
-        self._lock = threading.Lock()
-        order = f"{prefix}byteorder"
-        self._big_endian = order in archive.names and archive.read(order, limit=16) == b"big"
+    @property
+    def big_endian(self) -> bool:
+        """Whether the most significant byte of an element comes first."""
 
     def member(self, storage: Storage) -> str:
-        """Return the name of the archive member that holds a storage.
+        """Return the name of what holds a storage (an archive member, a file).
 
         Raises:
             CorruptCheckpoint: There is none, or it has another size than the storage.
         """
-        name = f"{self._prefix}data/{storage.key}"
+
+    def read_at(self, storage: Storage, offset: int, count: int) -> bytes:
+        """Return exactly `count` bytes of a storage from byte `offset`. Thread-safe."""
+
+
+class ArchiveBlocks:
+    """Storages that are members of one folder of a zip archive."""
+
+    def __init__(self, archive: Archive, folder: str, byteorder: str) -> None:
+        """Read the archive's byte order (absent before torch 2.1: little-endian).
+
+        Args:
+            archive: The open archive.
+            folder: What comes before a storage's key in the name of its member (`model/data/`).
+            byteorder: The member that says `little` or `big`.
+        """
+        self._archive = archive
+        self._folder = folder
+        self.big_endian = byteorder in archive.names and archive.read(byteorder, limit=16) == b"big"
+
+    def member(self, storage: Storage) -> str:
+        """Return the member that holds a storage.
+
+        Raises:
+            CorruptCheckpoint: There is none, or it has another size than the storage.
+        """
+        name = self._folder + storage.key
         if (size := self._archive.size(name)) != storage.nbytes:
             raise CorruptCheckpoint(
                 f"{self._archive.path}: {name}",
@@ -48,6 +69,28 @@ class Storages:
                 "The file was damaged or altered; fetch it again.",
             )
         return name
+
+    def read_at(self, storage: Storage, offset: int, count: int) -> bytes:
+        """Return exactly `count` bytes of a storage. Thread-safe."""
+        return self._archive.read_at(self.member(storage), offset, count)
+
+
+class Storages:
+    """The storages of one file. `read` is thread-safe."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        """Begin with nothing kept."""
+        self._blocks = blocks
+        self._kept: OrderedDict[object, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def member(self, storage: Storage) -> str:
+        """Return the name of what holds a storage.
+
+        Raises:
+            CorruptCheckpoint: There is none, or it has another size than the storage.
+        """
+        return self._blocks.member(storage)
 
     def read(self, view: View, start: int, stop: int) -> Array:
         """Return elements [start, stop) of a view in C order, decoded."""
@@ -58,7 +101,7 @@ class Storages:
             if view.is_contiguous
             else self._gather(view, start, stop)
         )
-        big_endian = view.big_endian if isinstance(view.data, bytes) else self._big_endian
+        big_endian = view.big_endian if isinstance(view.data, bytes) else self._blocks.big_endian
         return decode(view.dtype, _little_endian(raw, view.dtype) if big_endian else raw)
 
     def _gather(self, view: View, start: int, stop: int) -> bytes:
@@ -78,7 +121,7 @@ class Storages:
         begin, end = first * view.itemsize, (first + count) * view.itemsize
         if isinstance(view.data, bytes):
             return view.data[begin:end]
-        return self._archive.read_at(self.member(view.data), begin, end - begin)
+        return self._blocks.read_at(view.data, begin, end - begin)
 
     def _keep(self, key: object, make: Callable[[], bytes]) -> bytes:
         """Return what `make` returns, made once as long as there is room for it."""

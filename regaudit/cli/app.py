@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from regaudit.cli import check, inspect, rule, schema
+from regaudit.cli import check, doctor, inspect, rule, schema
 
 HELP = """
 Audit trained models for regularization effects, and recommend a kernel, bias or activity penalty.
@@ -13,6 +13,7 @@ Audit trained models for regularization effects, and recommend a kernel, bias or
   regaudit inspect model.safetensors     what regularization did to it, and what to do
   regaudit check model.safetensors       the same as a gate for CI
   regaudit rule                          what is checked, and why
+  regaudit doctor                        what can be read here
 """
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app.command(help=inspect.HELP)(inspect.inspect)
 app.command(help=check.HELP)(check.check)
 app.command(help=rule.HELP)(rule.rule)
 app.command(help=schema.HELP)(schema.schema)
+app.command(help=doctor.HELP)(doctor.doctor)
 
 
 @app.callback(invoke_without_command=True, help=HELP)

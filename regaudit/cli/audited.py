@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from regaudit.cli.destinations import destinations, reporter_named, screen, write_files, write_stdout
+from regaudit.cli.inputs import expanded, is_several
 from regaudit.cli.messages import choose, complain
 from regaudit.cli.progress import ProgressBar
 from regaudit.config import SPECTRUM_CHOICES, Options
-from regaudit.errors import CheckpointError
+from regaudit.errors import CheckpointError, ConfigError
 from regaudit.records import Audit, Coverage, Verdict
 from regaudit.reports import Problem, Report
+from regaudit.reports.several import gather, light
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from regaudit.config import Policy
     from regaudit.reports import View
 
@@ -22,7 +26,8 @@ if TYPE_CHECKING:
 class Request:
     """The options of a command that audits, as the user gave them."""
 
-    source: str
+    inputs: list[str]
+    recursive: bool
     format: str
     outputs: list[str]
     tensors: bool
@@ -34,7 +39,7 @@ class Request:
 
 
 def audited(request: Request, policy: Policy | None = None) -> int:
-    """Audit the input and write its report everywhere that was asked for.
+    """Audit the inputs and write the report on them everywhere that was asked for.
 
     Args:
         request: The user's options.
@@ -42,30 +47,50 @@ def audited(request: Request, policy: Policy | None = None) -> int:
 
     Returns:
         The exit code.
+
+    Raises:
+        ConfigError: An option is wrong, or an input is "", as from a shell's unset variable.
     """
+    if "" in request.inputs:
+        raise ConfigError("INPUT is empty; give the path of a model file or directory")
     reporter = reporter_named(request.format)
-    files = destinations(request.outputs, request.source)
     view = screen(request.color, verbose=request.verbose, quiet=request.quiet)
     choose("--spectrum", request.spectrum, list(SPECTRUM_CHOICES))
-    report = _report(request, policy, view)
-    for each in report.problems:
-        complain(f"{each.path}: {each.problem}", each.fix)
+    found = expanded(request.inputs, recursive=request.recursive)
+    files = destinations(request.outputs, [each for each in found if isinstance(each, str)])
+    if is_several(request.inputs, recursive=request.recursive):
+        report = gather([_one_of(found, i, request, policy, view) for i in range(len(found))])
+    else:
+        report = _report(found[0], request, policy, view)
     write_files(report, files)
-    if not (report.problems and reporter.is_for_people):
+    if report.parts or not (report.problems and reporter.is_for_people):
         write_stdout(reporter.render(report))
     return report.exit_code
 
 
-def _report(request: Request, policy: Policy | None, view: View) -> Report:
+def _one_of(found: Sequence[str | Problem], index: int, request: Request, policy: Policy | None, view: View) -> Report:
+    """Return the report on one of several inputs; whatever is wrong with it, the others follow."""
+    each = found[index]
+    try:
+        return light(_report(each, request, policy, view, label=f"{index + 1}/{len(found)} "))
+    except MemoryError:
+        path = each if isinstance(each, str) else each.path
+        fix = "Try --spectrum off, which needs the least."
+        return _unread(Problem(path=path, problem="the machine has not enough memory", fix=fix), policy, view)
+
+
+def _report(each: str | Problem, request: Request, policy: Policy | None, view: View, *, label: str = "") -> Report:
+    if isinstance(each, Problem):
+        return _unread(each, policy, view)
     from regaudit.pipeline import audit
 
     options = Options(spectrum=request.spectrum, tensors=request.tensors)
     is_wanted = not (request.quiet or request.no_progress)
     try:
-        with ProgressBar(is_wanted=is_wanted) as progress:
-            result = audit(request.source, options, progress=progress)
+        with ProgressBar(is_wanted=is_wanted, label=label) as progress:
+            result = audit(each, options, progress=progress)
     except CheckpointError as error:
-        return _unread(error, policy, view)
+        return _unread(Problem(path=error.where, problem=error.problem, fix=error.fix), policy, view)
     return Report(audit=result, verdict=_verdict(result, policy), view=view)
 
 
@@ -75,12 +100,16 @@ def _verdict(audit: Audit, policy: Policy | None) -> Verdict | None:
     return judge(audit, policy) if policy else None
 
 
-def _unread(error: CheckpointError, policy: Policy | None, view: View) -> Report:
-    """Return the report on an input that could not be read: a whole document all the same."""
-    problem = Problem(path=error.where, problem=error.problem, fix=error.fix)
+def _unread(problem: Problem, policy: Policy | None, view: View) -> Report:
+    """Say what is wrong with an input.
+
+    Returns:
+        The report on it: a whole document all the same.
+    """
+    complain(f"{problem.path}: {problem.problem}", problem.fix)
     report = Report(audit=Audit(inputs=(), coverage=Coverage(tensors=0, measured=0)), problems=(problem,), view=view)
     if policy is None:
         return report
-    reason = f"{error.where} could not be read: {error.problem}"
+    reason = f"{problem.path} could not be read: {problem.problem}"
     verdict = Verdict(passed=False, fail_on=policy.fail_on, reasons=(reason,), exit_code=report.exit_code)
-    return Report(audit=report.audit, verdict=verdict, problems=report.problems, view=view)
+    return replace(report, verdict=verdict)

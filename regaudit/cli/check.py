@@ -11,6 +11,7 @@ Fail on defects: the gate for CI.
 \b
   regaudit check model.safetensors
   regaudit check checkpoint.pt --fail-on warn -o report.json
+  regaudit check 'runs/*.pt' -f json
 
 The same audit as inspect, judged: each finding has a severity, error, warn or info.
 
@@ -18,16 +19,17 @@ The same audit as inspect, judged: each finding has a severity, error, warn or i
 Exit code 0: passed
           1: failed: a finding is as severe as --fail-on or more
           2: an option is wrong; nothing was read
-          3: the input, or a weight in it, could not be read: never a pass
+          3: an input, or a weight in it, could not be read: never a pass, and it wins over 1
 """
 
 
 def check(
-    source: options.Input,
+    inputs: options.Inputs,
     *,
     fail_on: options.FailOn = "error",
     format: options.Format = "text",  # noqa: A002, the option's name
     output: options.Output = None,
+    recursive: options.Recursive = False,
     tensors: options.Tensors = False,
     spectrum: options.Spectrum = "auto",
     verbose: options.Verbose = False,
@@ -35,7 +37,7 @@ def check(
     color: options.Color = "auto",
     no_progress: options.NoProgress = False,
 ) -> int:
-    """Audit and judge one input; the parameters are the options of the command.
+    """Audit and judge the inputs; the parameters are the options of the command.
 
     Returns:
         The exit code.
@@ -43,7 +45,8 @@ def check(
     choose("--fail-on", fail_on, list(FAIL_ON_CHOICES))
     return audited(
         Request(
-            source=source,
+            inputs=inputs,
+            recursive=recursive,
             format=format,
             outputs=output or [],
             tensors=tensors,

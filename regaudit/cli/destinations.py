@@ -42,20 +42,25 @@ def reporter_named(name: str, option: str = "--format") -> Reporter:
     return REPORTERS[known.index(choose(option, name, known))]
 
 
-def destinations(outputs: Iterable[str], source: str) -> tuple[Destination, ...]:
+def destinations(outputs: Iterable[str], inputs: Sequence[str]) -> tuple[Destination, ...]:
     """Return where `-o [FORMAT=]FILE` options point, checked before anything is read.
 
     Args:
         outputs: The options as given.
-        source: The input, which no output may replace.
+        inputs: Paths of what is read, which no output may replace.
 
     Raises:
         ConfigError: A format is unknown, a folder is missing, or a file is given twice or belongs to the input.
     """
     found: list[Destination] = []
     for each in outputs:
-        destination = _parsed(each)
-        _check(destination.path, Path(source))
+        try:
+            destination = _parsed(each)
+            _check(destination.path)
+            for source in inputs:
+                _keep(Path(source), destination.path)
+        except (OSError, RuntimeError) as error:  # the latter is pathlib's for a link that leads to itself
+            raise ConfigError(f"--output {each}: {getattr(error, 'strerror', None) or error}") from error
         if any(_is_same(destination.path, other.path) for other in found):
             raise ConfigError(f"--output names the file {destination.path} twice")
         found.append(destination)
@@ -72,13 +77,14 @@ def write_files(report: Report, where: Sequence[Destination]) -> None:
     staged: list[tuple[Path, Path]] = []
     try:
         for each in where:
+            target = each.path
             content = each.reporter.render(replace(report, view=view))
-            staged.append((_stage(each.path, content), each.path))
+            staged.append((_stage(target, content), target))
         for temporary, target in staged:
             temporary.replace(target)
     except OSError as error:
-        name = error.filename or "a report"
-        raise CheckpointError(str(name), f"the report cannot be written ({error.strerror})") from error
+        # not error.filename, which is the staged file's
+        raise CheckpointError(str(target), f"the report cannot be written ({error.strerror})") from error
     finally:
         for temporary, _ in staged:
             temporary.unlink(missing_ok=True)
@@ -124,6 +130,8 @@ def _parsed(output: str) -> Destination:
     for each in REPORTERS:
         if output.lower().endswith(each.suffixes):
             return Destination(path=_file(output), reporter=each)
+    if Path(output).is_dir():
+        raise ConfigError(f"--output {output} is a directory; give the name of a file in it, as {output}/report.json")
     known = ", ".join(suffix for each in REPORTERS for suffix in each.suffixes)
     raise ConfigError(f"--output {output}: no format ends like this; use {known}, or FORMAT={output}")
 
@@ -134,19 +142,22 @@ def _file(path: str) -> Path:
     return Path(path).resolve()
 
 
-def _check(path: Path, source: Path) -> None:
+def _check(path: Path) -> None:
     if not path.parent.is_dir():
         raise ConfigError(f"--output {path}: the folder {path.parent} does not exist")
     if not os.access(path.parent, os.W_OK):
         raise ConfigError(f"--output {path}: the folder {path.parent} is not writable")
     if path.exists() and not path.is_file():
         raise ConfigError(f"--output {path}: not a regular file")
+
+
+def _keep(source: Path, path: Path) -> None:
     if _is_same(path, source) or (path.exists() and source.is_dir() and path.parent == source.resolve()):
         raise ConfigError(f"--output {path} would replace a file of the input; choose another name or folder")
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):
         return one == other.resolve() or one.samefile(other)
     return False
 

@@ -12,9 +12,17 @@ from regaudit.reports import REPORTERS
 
 FORMATS = "|".join(each.name for each in REPORTERS)
 
-Input: TypeAlias = Annotated[
-    str,
-    typer.Argument(metavar="INPUT", help="A model file, a directory that holds one model, or the index of its shards."),
+Inputs: TypeAlias = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT...",
+        help="Model files, directories that hold one model each, indexes of shards, or patterns such as 'runs/*.pt'.",
+        show_default=False,
+    ),
+]
+Recursive: TypeAlias = Annotated[
+    bool,
+    typer.Option("--recursive", "-r", help="Audit every model in the directories and below.", show_default=False),
 ]
 FailOn: TypeAlias = Annotated[
     str, typer.Option("--fail-on", metavar="|".join(FAIL_ON_CHOICES), help="The least severity that fails the gate.")

@@ -19,8 +19,9 @@ PATIENCE_S = 1.0  # a bar that flashes by is noise
 class ProgressBar:
     """Callable as `progress(done, total, layer)`; appears when the work turns out to take long."""
 
-    def __init__(self, *, is_wanted: bool) -> None:
-        """Start the clock."""
+    def __init__(self, *, is_wanted: bool, label: str = "") -> None:
+        """Start the clock; the label stands before the layer."""
+        self._label = label
         self._is_wanted = is_wanted and sys.stderr is not None and sys.stderr.isatty()
         self._started = time.monotonic()
         self._bar: Progress | None = None
@@ -43,7 +44,7 @@ class ProgressBar:
         bar = self._bar = self._bar or _new_bar()
         if not bar.task_ids:
             bar.add_task("", layer="")
-        bar.update(bar.task_ids[0], completed=done, total=total, layer=printable(layer, 40))
+        bar.update(bar.task_ids[0], completed=done, total=total, layer=self._label + printable(layer, 40))
 
 
 def _new_bar() -> Progress:

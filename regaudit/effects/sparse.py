@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+from regaudit.checkpoints.dtypes import is_packed
+from regaudit.checkpoints.ggml import BLOCKS
 from regaudit.effects.base import Detector, Subject, each_layer
 from regaudit.effects.null import is_more_than, looks_random, near_zero_share, surety
 from regaudit.records import Effect, Evidence, Site, Use
@@ -44,8 +46,14 @@ def _underflow(subject: Subject) -> float:
     return math.erf(smallest / 2 / rms / math.sqrt(2)) if rms else 0.0
 
 
+def _is_rounded(subject: Subject) -> bool:
+    """Return whether the kernel was rounded to a few levels: those that fell to zero tell nothing of the training."""
+    kernel = subject.audit.layer.get(Use.KERNEL)
+    return kernel is not None and (is_packed(kernel.dtype) or kernel.dtype in BLOCKS)
+
+
 def _sparse(subject: Subject) -> Effect | None:
-    if not subject.has_telling_kernel:
+    if not subject.has_telling_kernel or _is_rounded(subject):
         return None
     share, expected = scattered_zeros(subject), _underflow(subject)
     if share < max(LEAST_SPARSITY, 2 * expected) or not is_more_than(share * subject.size, expected * subject.size):
@@ -76,7 +84,13 @@ def _sparse(subject: Subject) -> Effect | None:
 
 def _nearly_sparse(subject: Subject) -> Effect | None:
     near = subject.values.get("kernel.near_zero_fraction")
-    if not subject.has_telling_kernel or near is None or _sparse(subject) or looks_random(subject):
+    if (
+        not subject.has_telling_kernel
+        or _is_rounded(subject)
+        or near is None
+        or _sparse(subject)
+        or looks_random(subject)
+    ):
         return None
     covered = _covered(subject, "kernel.dead_out_count", "kernel.ignored_in_count")
     zeros = subject.values.get("kernel.zero_fraction", 0.0)

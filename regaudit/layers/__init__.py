@@ -51,7 +51,7 @@ class Grouping:
 
 
 def group(checkpoint: Checkpoint) -> Grouping:
-    """Return the layers of a checkpoint; only single numbers (an adapter's scale) are read.
+    """Return the layers of a checkpoint; read are single numbers and, of packed weights, a sample.
 
     Args:
         checkpoint: An open checkpoint; the layers' `load` reads from it as long as it is open.
@@ -60,16 +60,21 @@ def group(checkpoint: Checkpoint) -> Grouping:
         Every tensor is in the parameters of some layer or in `skipped`.
     """
     facts = architecture(checkpoint.config)
-    packed = quantized.packed(checkpoint.tensors, facts)
-    ties = {name: first for name, first in shared.duplicates(checkpoint.tensors).items() if name not in packed}
+    made = quantized.dequantised(checkpoint)
+    packed = quantized.packed(checkpoint.tensors, facts, made)
+    apart = packed.keys() | made.tensors
+    ties = {name: first for name, first in shared.duplicates(checkpoint.tensors).items() if name not in apart}
     skipped = {**packed, **unsupported(checkpoint.tensors), **{each.tensor: each for each in shared.skips(ties)}}
     for tensor in checkpoint.tensors:
-        if tensor.name not in skipped and (skip := buffers.skipped(tensor)):
+        if tensor.name in skipped or tensor.name in made.tensors:
+            continue
+        if skip := buffers.skipped(tensor):
             skipped[tensor.name] = skip
-    places = addresses(tensor.name for tensor in checkpoint.tensors)
+    unpacked = {name: kernel.name for name, kernel in made.kernels.items()}
+    places = addresses(unpacked.get(tensor.name, tensor.name) for tensor in checkpoint.tensors)
     known = [tensor for tensor in checkpoint.tensors if is_stated(tensor) and tensor.name not in skipped]
-    apart = skipped.keys() | {tensor.name for tensor in known}
-    bundles = _bundles(checkpoint, places, apart)
+    apart = skipped.keys() | {tensor.name for tensor in known} | (made.tensors - made.kernels.keys())
+    bundles = _bundles(checkpoint, places, apart, made.kernels)
     layers, refused = _layers(bundles, facts, checkpoint)
     layers = (*stated(checkpoint, known, by_path(checkpoint.modules)), *layers)
     skipped |= {each.tensor: each for each in refused}
@@ -78,13 +83,20 @@ def group(checkpoint: Checkpoint) -> Grouping:
     return Grouping(layers=layers, skipped=in_order, roles=_roles(checkpoint, layers, packed, ties))
 
 
-def _bundles(checkpoint: Checkpoint, places: Sequence[Address], apart: Container[str]) -> list[Bundle]:
+def _bundles(
+    checkpoint: Checkpoint, places: Sequence[Address], apart: Container[str], kernels: Mapping[str, quantized.Kernel]
+) -> list[Bundle]:
     modules = by_path(checkpoint.modules)
     found: dict[str, dict[str, Values]] = {}
+    notes: dict[str, tuple[str, ...]] = {}
     for tensor, place in zip(checkpoint.tensors, places, strict=True):
-        if tensor.name not in apart:
-            found.setdefault(place.module, {})[place.leaf] = stored(checkpoint, tensor)
-    return [Bundle(path=p, values=v, module=find_module(p, modules)) for p, v in found.items()]
+        if tensor.name in apart:
+            continue
+        kernel = kernels.get(tensor.name)
+        found.setdefault(place.module, {})[place.leaf] = kernel.values if kernel else stored(checkpoint, tensor)
+        said = kernel.notes if kernel else quantized.rounding_note(tensor)
+        notes[place.module] = notes.get(place.module, ()) + said
+    return [Bundle(path=p, values=v, module=find_module(p, modules), notes=notes[p]) for p, v in found.items()]
 
 
 def _layers(
@@ -98,7 +110,7 @@ def _layers(
         update = adapted(bundle.path, bundle.values, checkpoint.adapter)
         plain = {leaf: v for leaf, v in bundle.values.items() if leaf not in update.used}
         made = effective(plain, facts.block)
-        joined.append(replace(bundle, values=made.values, notes=made.notes))
+        joined.append(replace(bundle, values=made.values, notes=(*bundle.notes, *made.notes)))
         layers.extend(update.layers)
         refused.extend(_skips(bundle, update.noted, blocking=False))
         refused.extend(_skips(bundle, {**update.refused, **made.refused}, blocking=True))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +18,9 @@ from regaudit.records import Axis, Confidence, Layer, Parameter, Role, Tensor, T
 if TYPE_CHECKING:
     from regaudit.records import Array
 
+# Two small factors may announce a product that takes hours. The largest matrix of a known model, the embedding of
+# Command R+ (2024), has 256,000 × 12,288 weights, which is 3.1e9.
+MAX_PRODUCT = 1 << 32
 _FACTOR = re.compile(r"^lora_(?P<table>embedding_)?(?P<side>A|B|mid|magnitude_vector)(?P<bias>\.bias)?@(?P<set>.*)$")
 
 
@@ -76,14 +81,11 @@ def adapted(module: str, values: Mapping[str, Values], settings: Mapping[str, An
     refused: dict[str, str] = {}
     for name, leaves in sets.items():
         suffix = "" if is_alone else f"[adapter {name}]" if name else "[adapter]"
-        layer = _layer(
-            module, suffix, {kind: values[leaf] for kind, leaf in leaves.items()}, values.get("alpha"), settings
-        )
-        if layer:
-            layers.append(layer)
-        else:
-            reason = "one factor of a low-rank update, the other is missing or does not fit; not measured alone"
+        factors = {kind: values[leaf] for kind, leaf in leaves.items()}
+        if reason := _refusal(factors):
             refused.update({leaf: reason for kind, leaf in leaves.items() if kind != "magnitude_vector"})
+        else:
+            layers.append(_layer(module, suffix, factors, values.get("alpha"), settings))
     used = {leaf for leaves in sets.values() for leaf in leaves.values()} | ({"alpha"} & values.keys())
     return Adapted(layers=tuple(layers), used=frozenset(used), noted=_noted(values, used), refused=refused)
 
@@ -99,11 +101,8 @@ def _noted(values: Mapping[str, Values], used: set[str]) -> dict[str, str]:
 
 def _layer(
     module: str, suffix: str, factors: Mapping[str, Values], alpha: Values | None, settings: Mapping[str, Any]
-) -> Layer | None:
-    table = "embedding_" if "embedding_A" in factors else ""
-    a, b = factors.get(f"{table}A"), factors.get(f"{table}B")
-    if a is None or b is None or "mid" in factors or not _fit(a, b):
-        return None
+) -> Layer:
+    a, b = (factors[kind] for kind in _pair(factors))
     rank = a.shape[0]
     scale, says, confidence = _scale(module, rank, alpha, settings)
     evidence = [f"low-rank update of rank {rank}, measured as B·A times {scale:.4g} ({says})"]
@@ -121,6 +120,22 @@ def _layer(
     )  # fmt: skip
 
 
+def _pair(factors: Mapping[str, Values]) -> tuple[str, str]:
+    table = "embedding_" if "embedding_A" in factors else ""
+    return f"{table}A", f"{table}B"
+
+
+def _refusal(factors: Mapping[str, Values]) -> str:
+    """Return why the factors cannot be measured as their product; "" where they can."""
+    a, b = (factors.get(kind) for kind in _pair(factors))
+    if a is None or b is None or "mid" in factors or not _fit(a, b):
+        return "one factor of a low-rank update, the other is missing or does not fit; not measured alone"
+    weights = b.shape[0] * math.prod(a.shape[1:])
+    if weights > MAX_PRODUCT:
+        return f"a low-rank update of {weights:,} weights, more than any known matrix has; not computed"
+    return ""
+
+
 def _fit(a: Values, b: Values) -> bool:
     is_conv = a.ndim == b.ndim > 2 and math.prod(b.shape[2:]) == 1
     return (a.ndim == b.ndim == 2 or is_conv) and b.shape[1] == a.shape[0]
@@ -130,11 +145,14 @@ def _product(a: Values, b: Values, scale: float) -> Parameter:
     """Return scale·B·A, shape (out, in) or (out, in, k…), computed for the rows asked for."""
     shape = (b.shape[0], *a.shape[1:])
 
+    @cache
+    def right() -> Array:
+        return a.whole().reshape(a.shape[0], -1).astype(np.float64)
+
     def rows(start: int, stop: int) -> Array:
         left = b.rows(start, stop).reshape(stop - start, -1).astype(np.float64)
-        right = a.whole().reshape(a.shape[0], -1).astype(np.float64)
         with np.errstate(all="ignore"):  # non-finite factors come through as they are
-            return np.asarray(scale * (left @ right)).reshape(stop - start, *shape[1:])
+            return np.asarray(scale * (left @ right())).reshape(stop - start, *shape[1:])
 
     axes = (Axis.OUT, Axis.IN, *[Axis.TAP] * (len(shape) - 2))
     return computed((b, a), shape, rows).parameter(Use.KERNEL, axes)
@@ -167,4 +185,4 @@ def _pattern(module: str, patterns: object) -> float | None:
 def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    return float(value) if abs(value) <= sys.float_info.max else None  # not isfinite, which fails on large integers

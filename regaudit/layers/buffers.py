@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from regaudit.checkpoints.dtypes import DTYPES
+from regaudit.checkpoints.ggml import READABLE
 from regaudit.records import Tensor, TensorSkip
 
 # Names of formats.md section 6, and the schedules that diffusion models store beside their weights.
@@ -42,6 +43,8 @@ def skipped(tensor: Tensor) -> TensorSkip | None:
     reason = _by_name(tensor)
     if reason:
         return TensorSkip(tensor=tensor.name, reason=reason, blocking=False)
+    if tensor.dtype in READABLE:
+        return None
     dtype = DTYPES.get(tensor.dtype)
     if dtype is None or tensor.dtype.startswith("C"):
         kind = "complex numbers: no measure is defined for them" if dtype else f"unknown dtype {tensor.dtype}"

@@ -127,8 +127,8 @@ def by_row(groups: Rows, index: Array) -> Rows:
 
     def rows(start: int, stop: int) -> Array:
         wanted = index[start:stop]
-        low, high = int(wanted.min()), int(wanted.max())
-        return groups(low, high + 1)[wanted - low]
+        low, high = (int(wanted.min()), int(wanted.max()) + 1) if wanted.size else (0, 0)
+        return np.asarray(groups(low, high)[wanted - low])
 
     return rows
 

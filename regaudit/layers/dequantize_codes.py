@@ -46,4 +46,5 @@ def unpack_columns(words: Array, bits: int, *, is_stream: bool = True) -> Array:
 def unpack_awq(words: Array) -> Array:
     """Return the 4-bit codes in 32-bit words along axis 1, in the order of their columns."""
     codes = unpack_columns(words, 4)
-    return codes.reshape(len(words), -1, 8)[:, :, np.argsort(_AWQ_COLUMNS)].reshape(len(words), -1)
+    eights = codes.reshape(len(words), words.shape[1], 8)
+    return eights[:, :, np.argsort(_AWQ_COLUMNS)].reshape(codes.shape)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from regaudit.records import Array
 
 SPANS, SPAN = 8, 1 << 13  # elements that are looked at: 65,536 give the rms of a kernel to about 0.5 %
-_FLOATS = {  # bits of the mantissa, and exponent of the smallest normal number
+FLOATS = {  # bits of the mantissa, and exponent of the smallest normal number
     "F8_E4M3": (3, -6), "F8_E5M2": (2, -14), "F8_E4M3FNUZ": (3, -7), "F8_E5M2FNUZ": (2, -15),
 }  # fmt: skip
 
@@ -35,7 +35,7 @@ def noise_floor(values: Values, steps: Values) -> float | None:
             stop = min(start + min(SPAN, stride), values.size)
             squares += float(np.square(values.flat(start, stop), dtype=np.float64).sum())
             noise += float(np.square(steps.flat(start, stop), dtype=np.float64).sum())
-    ratio = math.sqrt(noise / 12 / squares) if squares > 0 and noise >= 0 else math.nan
+    ratio = math.sqrt(noise / 12 / squares) if 0 < squares < math.inf and noise >= 0 else math.nan
     return ratio if math.isfinite(ratio) else None
 
 
@@ -57,7 +57,7 @@ def level_widths(levels: Array) -> Array:
 
 
 def float_steps(x: Array, dtype: str) -> Array:
-    """Return the distance from each 8-bit float to the next larger one in size."""
-    mantissa, lowest = _FLOATS[dtype]
+    """Return the distance from each 8-bit float to the next larger one in size; `dtype` is a key of `FLOATS`."""
+    mantissa, lowest = FLOATS[dtype]
     _, exponent = np.frexp(x)  # x = f · 2^exponent with f in [½, 1)
     return np.exp2(np.maximum(np.where(x == 0, lowest, exponent - 1), lowest) - float(mantissa))

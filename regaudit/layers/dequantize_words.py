@@ -87,14 +87,14 @@ def pack_quantized(packed: Packed) -> Unpacked:
     outputs, groups = scales.shape
     require(shape is not None and words.shape[0] == outputs, sizes(words, scales))
     inputs = 0 if shape is None or int(shape[0]) != outputs else int(shape[1])
-    bits = _packed_bits(packed, inputs, words.shape[1])
+    bits, is_stream = _packing(packed, inputs, words.shape[1])
     half = np.int16(1 << (bits - 1))
 
     def codes(start: int, stop: int) -> Array:
-        return unpack_columns(words.rows(start, stop), bits, is_stream=False)[:, :inputs].astype(np.int16) - half
+        return unpack_columns(words.rows(start, stop), bits, is_stream=is_stream)[:, :inputs].astype(np.int16) - half
 
     index = group_index(packed, inputs, groups, "weight_g_idx")
-    zeros = _packed_zeros(packed, (outputs, groups), bits)
+    zeros = _packed_zeros(packed, (outputs, groups), bits, is_stream=is_stream)
     companions = packed.present("weight_shape", "weight_zero_point", "weight_g_idx")
     values, steps = affine(
         (words, scales, *companions), (outputs, inputs), codes, by_column(scales.rows, index),
@@ -104,31 +104,41 @@ def pack_quantized(packed: Packed) -> Unpacked:
     return Unpacked(leaf="weight", values=values, steps=steps, note=note)
 
 
-def _packed_bits(packed: Packed, inputs: int, words: int) -> int:
+def _packing(packed: Packed, inputs: int, words: int) -> tuple[int, bool]:
+    """Return how many bits a code has, and whether one may straddle two words, as newer versions pack them."""
     groups = packed.settings.get("config_groups")
     kinds = (
         [each.get("weights") for each in groups.values() if isinstance(each, dict)] if isinstance(groups, dict) else []
     )
     declared = [kind.get("num_bits") for kind in kinds if isinstance(kind, dict)]
     likely = [n for n in declared if type(n) is int and 0 < n <= 8]
-    bits = next((n for n in (*likely, *_PACKED_BITS) if -(-inputs // (WORD // n)) == words), 0)
+    fitting = (
+        (bits, is_stream)
+        for bits in (*likely, *_PACKED_BITS)
+        for is_stream in (True, False)
+        if words == (-(-inputs * bits // WORD) if is_stream else -(-inputs // (WORD // bits)))
+    )
+    bits, is_stream = next(fitting, (0, True))
     require(inputs > 0 and bits > 0, f"{words:,} words in a row do not hold {inputs:,} inputs")
-    return bits
+    return bits, is_stream
 
 
-def _packed_zeros(packed: Packed, shape: tuple[int, int], bits: int) -> Rows | None:
+def _packed_zeros(packed: Packed, shape: tuple[int, int], bits: int, *, is_stream: bool) -> Rows | None:
     if "weight_zero_point" not in packed.parts:
         return None
     stored = packed.matrix("weight_zero_point", "I8", "I32")
     if stored.dtype == "I8" and stored.shape == shape:
         return stored.rows
-    each, half = WORD // bits, np.int16(1 << (bits - 1))
-    require(stored.shape == (-(-shape[0] // each), shape[1]), sizes(stored))
+    # A run of codes that begins and ends with a word.
+    run, run_words = (WORD // math.gcd(WORD, bits), bits // math.gcd(WORD, bits)) if is_stream else (WORD // bits, 1)
+    needed = -(-shape[0] * bits // WORD) if is_stream else -(-shape[0] // run)
+    require(stored.shape == (needed, shape[1]), sizes(stored))
+    half = np.int16(1 << (bits - 1))
 
     def rows(start: int, stop: int) -> Array:
-        first, last = start // each, -(-stop // each)
-        block = unpack(stored.rows(first, last), bits, is_stream=False)
-        return block[start - first * each :][: stop - start].astype(np.int16) - half
+        first, last = start // run, -(-stop // run)
+        block = unpack(stored.rows(first * run_words, min(last * run_words, needed)), bits, is_stream=is_stream)
+        return block[start - first * run :][: stop - start].astype(np.int16) - half
 
     return rows
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from regaudit.layers.dequantize_noise import float_steps, noise_note
+from regaudit.layers.dequantize_noise import FLOATS, float_steps, noise_note
 from regaudit.layers.values import Values, computed, row_blocks
 
 if TYPE_CHECKING:
@@ -114,9 +114,10 @@ def weight_norm(g: Values, v: Values) -> tuple[Values | None, str]:
     def rows(start: int, stop: int) -> Array:
         block = v.rows(start, stop).astype(np.float64)
         norm = np.sqrt(squares(block)) if 0 in kept else whole_norm()
-        gain = g.whole().reshape([v.shape[axis] if axis in kept else 1 for axis in range(v.ndim)])
+        gain = g.rows(start, stop) if 0 in kept and g.ndim else g.whole()
+        gain = gain.reshape([block.shape[axis] if axis in kept else 1 for axis in range(v.ndim)])
         with np.errstate(all="ignore"):  # a zero row is 0/0 in the network too: it comes through as NaN
-            return np.asarray((gain[start:stop] if 0 in kept else gain) * block / norm)
+            return np.asarray(gain * block / norm)
 
     over = ", ".join(map(str, kept)) or "none"
     return computed((g, v), v.shape, rows), f"weight norm: the weight is g·v/‖v‖, one g for each index of axis {over}"
@@ -189,18 +190,21 @@ def scaled(weight: Values, scale: Values, block: tuple[int, int] | None) -> tupl
     down, across = (step or 1 for step in steps)
 
     def factors(start: int, stop: int) -> Array:
-        blocks = scale.whole().astype(np.float64).reshape(grid)[np.arange(start, stop) // down]
+        first, last = start // down, -(-stop // down)
+        blocks = scale.flat(first * grid[1], last * grid[1]).astype(np.float64).reshape(-1, grid[1])
+        blocks = blocks[np.arange(start, stop) // down - first]
         return np.repeat(blocks, across, axis=1)[:, : weight.shape[1]]
 
     def rows(start: int, stop: int) -> Array:
         return np.asarray(weight.rows(start, stop) * factors(start, stop))
 
-    def steps(start: int, stop: int) -> Array:
+    def spacing(start: int, stop: int) -> Array:
         return np.asarray(float_steps(weight.rows(start, stop), weight.dtype) * factors(start, stop))
 
-    values, spacing = (computed((weight, scale), weight.shape, each) for each in (rows, steps))
+    values = computed((weight, scale), weight.shape, rows)
+    noise = noise_note(values, computed((weight, scale), weight.shape, spacing)) if weight.dtype in FLOATS else ()
     note = f"{weight.dtype} times its scale, one for each block of {down} × {across}"
-    return values, "; ".join((note, *noise_note(values, spacing)))
+    return values, "; ".join((note, *noise))
 
 
 def _step(length: int, count: int, block: int) -> int | None:

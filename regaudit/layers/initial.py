@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING
 
 from regaudit.layers.bundles import find_module
@@ -132,4 +133,4 @@ def _keras(settings: Settings, key: str, layer: Layer, kernel: Parameter) -> flo
 def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    return float(value) if abs(value) <= sys.float_info.max else None  # not isfinite, which fails on large integers

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regaudit.checkpoints.dtypes import DTYPES
+from regaudit.checkpoints.ggml import BLOCKS
 from regaudit.layers.dequantize_base import Packed, Unfit, Unpacked
 from regaudit.layers.dequantize_bytes import STATES, bitsandbytes_4bit, keras
 from regaudit.layers.dequantize_noise import noise_note
@@ -92,6 +93,14 @@ SCHEMES: tuple[Scheme, ...] = (
 )  # fmt: skip
 _SUFFIXES = tuple({scheme.packed for scheme in SCHEMES})
 _OWN_NAMES = frozenset({"weight", "kernel", "embeddings"})  # packed tensors that are called as the kernel would be
+
+
+def rounding_note(tensor: Tensor) -> tuple[str, ...]:
+    """Return the evidence sentence on a tensor that its reader dequantises (GGUF); () for others."""
+    block = BLOCKS.get(tensor.dtype)
+    if block is None or not block.noise:
+        return ()
+    return (f"{tensor.dtype}: rounding noise is about {100 * block.noise:.2g} % of the rms of normal weights",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ _OPS = {4: "LSTM", 3: "GRU", 1: "RNN"}
 
 def recurrent(bundle: Bundle) -> tuple[Layer, ...]:
     """Return the kernels of a recurrent module, gate by gate; () where it is none."""
-    if "recurrent_kernel" in bundle.values and "kernel" in bundle.values:
+    if all(leaf in bundle.values and bundle.values[leaf].ndim > 1 for leaf in ("kernel", "recurrent_kernel")):
         return _keras(bundle)
     return tuple(
         layer
@@ -32,9 +32,10 @@ def recurrent(bundle: Bundle) -> tuple[Layer, ...]:
 
 def _torch(bundle: Bundle, leaf: str, kind: str, place: str) -> tuple[Layer, ...]:
     kernel, hidden = bundle.values[leaf], bundle.values.get(f"weight_hh{place}", bundle.values[leaf])
+    hidden = hidden if hidden.ndim == 2 else kernel
     projection = bundle.values.get(f"weight_hr{place}")
     units = projection.shape[1] if projection is not None and projection.ndim == 2 else hidden.shape[1]
-    gates = hidden.shape[0] // units if hidden.shape[0] % units == 0 else 0
+    gates = hidden.shape[0] // units if units and hidden.shape[0] % units == 0 else 0
     parameters = [kernel.parameter(Use.KERNEL, (Axis.OUT, Axis.IN))]
     bias = bundle.values.get(f"bias_{kind}{place}")
     if bias is not None:
@@ -46,7 +47,7 @@ def _torch(bundle: Bundle, leaf: str, kind: str, place: str) -> tuple[Layer, ...
 
 def _keras(bundle: Bundle) -> tuple[Layer, ...]:
     kernel, hidden = bundle.values["kernel"], bundle.values["recurrent_kernel"]
-    units = hidden.shape[-2] if hidden.ndim > 1 else 0
+    units = hidden.shape[-2]
     gates = kernel.shape[-1] // units if units and kernel.shape[-1] % units == 0 else 0
     biases = _keras_biases(bundle.bias, kernel.shape[-1])
     found: list[Layer] = []

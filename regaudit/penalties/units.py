@@ -124,6 +124,29 @@ UNITS: dict[str, Unit] = {
             source="sklearn.linear_model.Lasso(alpha)",
         ),
         Unit(
+            name="sklearn.ElasticNet",
+            meaning="Σ(y - Xw)²/(2N) + l1·Σ|w| + l2·Σw² with l1 = alpha·l1_ratio, l2 = alpha·(1 - l1_ratio)/2; "
+            "λ = 2·l1 or 2·l2 beside the mean squared error",
+            l1=2.0,
+            l2=2.0,
+            source="sklearn.linear_model.ElasticNet(alpha, l1_ratio)",
+        ),
+        Unit(
+            name="sklearn.SGDClassifier",
+            meaning="mean loss + alpha·Σ|w| or (alpha/2)·Σw²; λ1 = alpha, λ2 = alpha/2",
+            l1=1.0,
+            l2=0.5,
+            source="sklearn.linear_model.SGDClassifier(alpha, penalty)",
+        ),
+        Unit(
+            name="sklearn.SGDRegressor",
+            meaning="mean squared error / 2 + alpha·Σ|w| or (alpha/2)·Σw²; λ1 = 2·alpha, λ2 = alpha beside the mean "
+            "squared error",
+            l1=2.0,
+            l2=1.0,
+            source="sklearn.linear_model.SGDRegressor(alpha, penalty)",
+        ),
+        Unit(
             name="gaussian_prior",
             meaning="precision α of a zero-mean normal prior, loss = mean negative log-likelihood; λ = α/(2N)",
             l2=0.5,

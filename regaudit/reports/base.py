@@ -41,12 +41,22 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything a reporter may show. `verdict` is absent where no gate was asked for."""
+    """Everything a reporter may show. `verdict` is absent where no gate was asked for.
+
+    `parts` are the reports on each of several inputs, in their order; then the audit is that of `several.gather`.
+    """
 
     audit: Audit
     verdict: Verdict | None = None
     problems: tuple[Problem, ...] = ()
     view: View = field(default_factory=View)
+    parts: tuple[Report, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The path of the input, as the user gave it."""
+        named = self.audit.inputs or self.problems
+        return named[0].path if named else ""
 
     @property
     def status(self) -> Status:

@@ -6,6 +6,7 @@ schema. Numbers are finite always; what could not be measured is among the `skip
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,8 +31,9 @@ Object = dict[str, Any]
 
 def render(report: Report) -> bytes:
     """Return the whole report as one JSON document: sorted keys, ASCII, finite numbers, a trailing newline."""
-    text = json.dumps(_plain(document(report)), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=True)
-    return text.encode("ascii") + b"\n"
+    text = io.StringIO()  # json.dumps would hold every token of the text at once: 0.5 GB for 10,000 layers
+    json.dump(_plain(document(report)), text, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=True)
+    return text.getvalue().encode("ascii") + b"\n"
 
 
 def document(report: Report) -> Object:
@@ -58,9 +60,10 @@ def document(report: Report) -> Object:
         "tensors": [_tensor(each) for each in audit.tensors],
         "detected": _detected(audit.detected),
         "effects": [_effect(each) for each in audit.effects],
-        "findings": [_finding(each) for each in audit.findings],
+        "findings": [_finding(each, part) for part in report.parts or (report,) for each in part.audit.findings],
         "recommendation": _recommendation(audit),
         "gate": _gate(report.verdict),
+        "reports": [document(each) for each in report.parts],
         "exit_code": report.exit_code,
     }
 
@@ -214,8 +217,9 @@ def _evidence(evidence: records.Evidence) -> Object:
     }
 
 
-def _finding(finding: records.Finding) -> Object:
+def _finding(finding: records.Finding, report: Report) -> Object:
     return {
+        "input": report.name,
         "rule": finding.rule,
         "name": finding.name,
         "severity": finding.severity,

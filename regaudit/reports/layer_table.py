@@ -14,7 +14,7 @@ from regaudit.reports import numbers
 from regaudit.reports.escape import SENTENCE_LIMIT, printable
 from regaudit.reports.folding import Row, fold, shape_of
 from regaudit.reports.page import Column, Page, styled
-from regaudit.reports.summary import in_words, named
+from regaudit.reports.summary import UNDECIDED, in_words, named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,7 +151,8 @@ def _words(effects: Sequence[Effect]) -> dict[str, tuple[str, ...]]:
     """Return the effects that are seen on each layer, as words."""
     found: dict[str, dict[str, None]] = {}
     for each in effects:
-        found.setdefault(each.layer, {})[printable(named(each))] = None
+        if each.effect != UNDECIDED:
+            found.setdefault(each.layer, {})[printable(named(each))] = None
     return {layer: tuple(words) for layer, words in found.items()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from regaudit.records import Action, Recommendation, Severity, Site, Status
+from regaudit.records import Action, Norm, Recommendation, Severity, Site, Status
 from regaudit.reports import numbers, summary
 from regaudit.reports.escape import SENTENCE_LIMIT, printable
 from regaudit.reports.folding import fold_names
@@ -56,18 +56,18 @@ def title(page: Page, report: Report) -> None:
 
 def summarise(page: Page, report: Report) -> None:
     """Write the summary: the verdict, the penalty that the model shows, the penalty to use."""
-    word, style, rest = _verdict(report)
+    word, style, rest = verdict(report)
     page.blank()
     page.paragraph(rest, label=styled((word, style)), indent=0, label_width=SUMMARY_WIDTH)
     if not report.problems:
         page.paragraph(_trained_with(report), label="trained with", indent=0, label_width=SUMMARY_WIDTH)
     advice = report.audit.recommendation
     if advice:
-        text = f"{_advice(advice)}; confidence {in_words(advice.confidence)}"
+        text = f"{in_brief(advice)}; confidence {in_words(advice.confidence)}"
         page.paragraph(styled((text, "strong")), label="recommended", indent=0, label_width=SUMMARY_WIDTH)
 
 
-def _verdict(report: Report) -> tuple[str, str, str]:
+def verdict(report: Report) -> tuple[str, str, str]:
     """Return the word that sums it up, its style, and why."""
     found = severities(report.audit)
     counts = _counts(found)
@@ -154,9 +154,12 @@ def declared(page: Page, report: Report) -> None:
 
 
 def _declaration(declared: Declared) -> str:
-    """Return `kernel l2 0.01`."""
+    """Return `kernel L2 0.01`, `decoupled weight decay 0.1`."""
     value = numbers.strength(declared.value) if declared.value is not None else ""
-    return " ".join(each for each in (printable(declared.site, 24), printable(declared.kind, 24), value) if each)
+    site = "" if declared.site == "parameters" else printable(declared.site, 24)
+    kind = printable(declared.kind, 24).replace("_", " ")
+    kind = kind.upper() if kind in set(Norm) else kind
+    return " ".join(each for each in (site, kind, value) if each)
 
 
 def _place(group: tuple[Declared, ...], *, most: int) -> str:
@@ -179,7 +182,7 @@ def recommendation(page: Page, report: Report) -> None:
     if advice is None:
         return
     page.heading("Recommendation", f"to {printable(advice.estimand)}, for the best {printable(advice.objective)}")
-    page.paragraph(styled((_advice(advice), "strong"), _range(advice)))
+    page.paragraph(styled((in_brief(advice), "strong"), _range(advice)))
     basis = _BASES.get(advice.basis, printable(advice.basis))
     page.paragraph(f"confidence {in_words(advice.confidence)}: {basis}")
     page.blank()
@@ -212,7 +215,7 @@ def _entries(page: Page, label: str, sentences: Sequence[str]) -> None:
         page.paragraph(printable(sentence, SENTENCE_LIMIT), label="" if i else label, label_width=LABEL_WIDTH)
 
 
-def _advice(advice: Recommendation) -> str:
+def in_brief(advice: Recommendation) -> str:
     """Return what to do in a line: `keep the kernel L2 penalty, strength 0.01`."""
     if advice.action is Action.NONE or advice.site is Site.NONE:
         return "use no penalty"

@@ -42,6 +42,7 @@ class Topic:
     confidence: str
 
 
+UNDECIDED = "declared-cannot-tell"  # no news: told with -v and in JSON only
 KINDS = {Severity.ERROR: "error", Severity.WARN: "warn", Severity.INFO: "note"}
 NOUNS = {Severity.ERROR: "error", Severity.WARN: "warning", Severity.INFO: "note"}
 
@@ -52,6 +53,7 @@ def topics(audit: Audit) -> tuple[Topic, ...]:
     effects = [
         (_extent(group, len(audit.layers)), _effect_topic(group))
         for group in _grouped(audit.effects, lambda each: (each.target, each.effect))
+        if group[0].effect != UNDECIDED
     ]
     order = list(KINDS.values())
     findings.sort(key=lambda topic: order.index(topic.kind))

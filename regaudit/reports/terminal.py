@@ -8,15 +8,35 @@ from regaudit.reports.base import Reporter
 
 if TYPE_CHECKING:
     from regaudit.reports.base import Report
+    from regaudit.reports.page import Page
 
 
 def render(report: Report) -> str:
     """Return the report as text for a screen."""
-    from regaudit.reports import layer_table, sections
+    from regaudit.reports.overview import is_clean, overview
     from regaudit.reports.page import Page
 
     page = Page(report.view)
+    if not report.parts:
+        _one(page, report)
+        return page.render()
+    for part in report.parts:
+        if not (report.view.quiet and is_clean(part)):
+            _one(page, part, of_several=True)
+            page.blank()
+    overview(page, report)
+    return page.render()
+
+
+REPORTER = Reporter(name="text", suffixes=(".txt",), render=render, is_for_people=True)
+
+
+def _one(page: Page, report: Report, *, of_several: bool = False) -> None:
+    from regaudit.reports import layer_table, sections
+
     sections.title(page, report)
+    if report.problems and of_several:
+        return
     sections.summarise(page, report)
     sections.topics(page, report)
     if not report.view.quiet and not report.problems:
@@ -29,7 +49,3 @@ def render(report: Report) -> str:
         sections.coverage(page, report)
     page.blank()
     sections.scope(page, report)
-    return page.render()
-
-
-REPORTER = Reporter(name="text", suffixes=(".txt",), render=render, is_for_people=True)

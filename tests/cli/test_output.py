@@ -74,6 +74,13 @@ def test_link_is_followed_not_replaced(called, model, tmp_path):
     assert json.loads((tmp_path / "real.json").read_text())["exit_code"] == 0
 
 
+def test_a_link_that_leads_to_itself_is_no_place_for_a_report(called, model, tmp_path):
+    (tmp_path / "loop.json").symlink_to("loop.json")
+    code, _, err = called("inspect", model, "-o", "loop.json")
+    assert code == 2
+    assert "loop.json" in err
+
+
 def test_nothing_is_left_where_writing_fails(called, model, tmp_path, monkeypatch):
     def fail(_):
         raise OSError(28, "No space left on device")
@@ -82,7 +89,7 @@ def test_nothing_is_left_where_writing_fails(called, model, tmp_path, monkeypatc
     code, out, err = called("inspect", model, "-o", "report.json", "-o", "report.txt")
     assert code == 3
     assert out == ""
-    assert "No space left on device" in err
+    assert f"{tmp_path / 'report.json'}: the report cannot be written (No space left on device)" in err
     assert [each.name for each in tmp_path.iterdir()] == ["model.safetensors"]
 
 

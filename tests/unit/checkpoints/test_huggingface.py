@@ -63,8 +63,22 @@ class TestShards:
     def test_a_missing_shard_is_named(self, tmp_path):
         write_sharded(tmp_path)
         (tmp_path / SHARDS[1]).unlink()
-        with pytest.raises(CheckpointError, match=f"1 of its 2 shards are missing: '{SHARDS[1]}'"):
+        with pytest.raises(CheckpointError, match=f"2 files that it names, 1 cannot be found: '{SHARDS[1]}'"):
             open_checkpoint(tmp_path)
+
+    def test_a_shard_whose_name_no_system_takes_is_missing(self, tmp_path):
+        write_sharded(tmp_path, {"a": "x" * 5000})
+        with pytest.raises(CheckpointError, match="1 cannot be found"):
+            open_checkpoint(tmp_path)
+
+    @pytest.mark.parametrize("pattern", ["model_0000{}-of-00002", "model-0000{}-of-000002", "model-0000{}-of-00002"])
+    def test_shards_are_no_models_however_they_are_numbered(self, tmp_path, pattern):
+        shards = [f"{pattern.format(i)}.safetensors" for i in (1, 2)]
+        save_file(FIRST, tmp_path / shards[0])
+        save_file(SECOND, tmp_path / shards[1])
+        write_json(tmp_path / INDEX, {"weight_map": dict.fromkeys(FIRST, shards[0]) | dict.fromkeys(SECOND, shards[1])})
+        with open_checkpoint(tmp_path) as checkpoint:
+            assert sorted(names(checkpoint)) == sorted([*FIRST, *SECOND])
 
     def test_a_shard_that_is_a_git_lfs_pointer_is_named(self, tmp_path):
         write_sharded(tmp_path)

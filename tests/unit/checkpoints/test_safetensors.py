@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from regaudit.checkpoints import open_checkpoint
 from regaudit.checkpoints import safetensors as reader
-from regaudit.errors import CheckpointError, CorruptCheckpoint, UnsafeCheckpoint
+from regaudit.errors import CheckpointError, CorruptCheckpoint, UnknownFormat, UnsafeCheckpoint
 
 ENTRY = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
 TORCH = {
@@ -80,9 +80,25 @@ def test_tied_weights_are_a_second_name_for_one_tensor(tmp_path):
         np.testing.assert_array_equal(values["head.weight"], values["emb.weight"])
 
 
-def test_an_empty_model_is_a_model(tmp_path):
-    with open_checkpoint(write(tmp_path / "m.safetensors", {}, b"")) as checkpoint:
-        assert checkpoint.tensors == ()
+def test_an_empty_model_is_refused_lest_a_gate_pass_it(tmp_path):
+    with pytest.raises(UnknownFormat, match="holds no tensors"):
+        open_checkpoint(write(tmp_path / "m.safetensors", {}, b""))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"shape": [-1, 4]}, r"has the shape '\[-1, 4\]'; a shape is"),
+        ({"data_offsets": [16, 0]}, r"has the data_offsets '\[16, 0\]'; two ascending"),
+        ({"dtype": "F33"}, "has the dtype 'F33'"),
+        ({"shape": [3, 2]}, r"shape \[3, 2\] of F32 takes 24 bytes, the header gives it 16"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else next(iter(each)),
+)
+def test_a_message_says_what_was_found_and_what_to_do(tmp_path, change, words):
+    with pytest.raises(CorruptCheckpoint, match=words) as raised:
+        open_checkpoint(write(tmp_path / "m.safetensors", {"w": ENTRY | change}))
+    assert raised.value.fix
 
 
 def test_content_decides_not_the_suffix(tmp_path):

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from regaudit.checkpoints.source import Source, inside, read_whole
+from regaudit.checkpoints.source import Source, inside, is_file, read_whole
 from regaudit.errors import CheckpointError, CorruptCheckpoint, UnsafeCheckpoint
 
 
@@ -51,6 +51,10 @@ def test_a_small_file_is_read_whole_and_a_large_one_refused(tmp_path):
 def test_no_name_leads_out_of_the_folder(tmp_path, name):
     with pytest.raises(UnsafeCheckpoint, match="leads out of it"):
         inside(tmp_path, name)
+
+
+def test_a_name_that_is_too_long_is_a_path_to_nothing(tmp_path):
+    assert not is_file(inside(tmp_path, "x" * 5000))
 
 
 def test_a_link_may_stay_in_the_folder_only(tmp_path):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -68,6 +70,24 @@ def test_an_orthogonal_parametrization_is_said_to_be_not_computed(checked, check
     assert all(skip.blocking and "orthogonal" in skip.reason for skip in found.skipped)
 
 
+def test_weight_norm_reads_each_gain_once(checkpoint):
+    from regaudit.layers import group
+
+    rows = 1000
+    arrays = {"m.weight_g": np.ones((rows, 1), np.float32), "m.weight_v": np.ones((rows, 2), np.float32)}
+    opened = checkpoint(arrays)
+    asked = []
+
+    def read(tensor, start, stop):
+        asked.append((tensor.name, stop - start))
+        return opened.read(tensor, start, stop)
+
+    (layer,) = group(replace(opened, read=read)).layers
+    for start in range(rows):
+        layer.get(Use.KERNEL).load(start, start + 1)
+    assert sum(count for name, count in asked if name == "m.weight_g") == rows
+
+
 def test_a_zero_row_under_weight_norm_comes_through_as_the_network_has_it(checkpoint):
     from regaudit.layers import group
 
@@ -122,6 +142,7 @@ def adapter(numbers, out=6, inputs=5, rank=2, **extra):
         ({"lora_alpha": 8, "alpha_pattern": {"q": 6}}, 3.0),
         ({"lora_alpha": 8, "alpha_pattern": {"p": 6, "r.q": 5}}, 4.0),
         ({"lora_alpha": "x", "alpha_pattern": [1]}, 1.0),
+        ({"lora_alpha": 10**400, "alpha_pattern": {"q": float("nan")}}, 1.0),
         ({}, 1.0),
     ],
 )
@@ -171,3 +192,21 @@ def test_a_factor_alone_is_never_measured(model, shapes):
     found = model(shapes)
     assert found.layers == ()
     assert all(skip.blocking for skip in found.skipped)
+
+
+def test_a_product_that_would_take_hours_is_not_computed(checkpoint, monkeypatch):
+    from regaudit.layers import adapters, group
+
+    monkeypatch.setattr(adapters, "MAX_PRODUCT", 29)
+    found = group(checkpoint({"q.lora_A.weight": np.ones((2, 5)), "q.lora_B.weight": np.ones((6, 2))}))
+    assert found.layers == ()
+    assert all(skip.blocking and "30 weights" in skip.reason for skip in found.skipped)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 0), (4, 5, 6)], ids=str)
+@pytest.mark.parametrize(
+    ("kernel", "hidden"), [("kernel", "recurrent_kernel"), ("weight_ih_l0", "weight_hh_l0")], ids=["Keras", "torch"]
+)
+def test_recurrent_kernels_of_odd_shapes_are_grouped(model, kernel, hidden, shape):
+    for shapes in ({kernel: shape, hidden: (3, 12)}, {kernel: (12, 3), hidden: shape}, {kernel: shape, hidden: shape}):
+        assert model({f"m.{leaf}": each for leaf, each in shapes.items()} | {"m.bias": (12,)})

@@ -11,6 +11,7 @@ from regaudit.penalties.units import (
     Strength,
     canonical,
     decay_for_timescale,
+    distinct,
     from_keras,
     timescale,
     to_keras,
@@ -146,3 +147,11 @@ def test_declarations_without_a_strength_say_why(entry, reason):
     answer = canonical(entry)
     assert isinstance(answer, NoStrength)
     assert reason in answer.reason
+
+
+def test_a_decay_that_stands_in_two_places_is_one():
+    def decay(target, value, kind="weight_decay"):
+        return Declared(target=target, site="parameters", kind=kind, value=value, where="model.pt", unit="torch.Adam")
+
+    kept = (decay("param group 0", 0.1), decay("param group 1", 0.0), declared("l2", 0.1, "keras"))
+    assert distinct((decay("", 0.1, "decoupled_weight_decay"), *kept)) == kept

@@ -1,0 +1,159 @@
+"""`regaudit doctor`: what this installation can do, and what would make it do more."""
+
+import json
+import re
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from regaudit.cli.destinations import write_stdout
+from regaudit.cli.messages import choose
+
+FORMATS = ["text", "json"]
+HELP = """
+Show what this installation can read, and what is missing.
+
+\b
+  regaudit doctor
+  regaudit doctor -f json
+
+Python and the packages in use, the extras with the line that installs each, the formats that can be read right now, and
+the limits that keep hostile files at bay.
+
+\b
+Exit code 0: the base installation is complete
+          3: a package of it is missing
+"""
+
+_PACKAGE = "regaudit"
+# How the metadata of a package names what an extra needs: the package, its versions, then the extra as a condition.
+_REQUIREMENT = re.compile(r"(?P<package>[\w.-]+)(?:.*extra == ['\"](?P<extra>[\w-]+)['\"])?")
+_NOT_FOR_USERS = frozenset({"dev", "all"})
+_MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    """A package that the base installation ("") or an extra needs, and its version ("" where it is missing)."""
+
+    extra: str
+    package: str
+    version: str
+
+
+def doctor(
+    *,
+    format: Annotated[  # noqa: A002, the option's name
+        str, typer.Option("--format", "-f", metavar="|".join(FORMATS), help="What goes to stdout.")
+    ] = "text",
+) -> int:
+    """Print what this installation can do.
+
+    Returns:
+        The exit code.
+    """
+    choose("--format", format, FORMATS)
+    found = _document()
+    if format == "json":
+        write_stdout(json.dumps(found, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    else:
+        write_stdout(_text(found))
+    return 0 if all(each["version"] for each in found["packages"]) else 3
+
+
+def _document() -> dict[str, Any]:
+    from regaudit import __version__
+
+    needed = _requirements()
+    base = [each for each in needed if not each.extra]
+    extras = sorted({each.extra for each in needed} - {""})
+    missing = {each.extra for each in needed if each.extra and not each.version}
+    is_whole = all(each.version for each in base)
+    return {
+        "tool": {"name": _PACKAGE, "version": __version__},
+        "python": {"version": sys.version.split()[0], "executable": sys.executable, "platform": sys.platform},
+        "packages": [{"name": each.package, "version": each.version} for each in base],
+        "extras": [
+            {
+                "name": extra,
+                "packages": [{"name": each.package, "version": each.version} for each in needed if each.extra == extra],
+                "is_installed": extra not in missing,
+                "install": f"pip install '{_PACKAGE}[{extra}]'",
+            }
+            for extra in extras
+        ],
+        "formats": _formats(missing) if is_whole else [],
+        "limits": _limits(),
+    }
+
+
+def _requirements() -> list[Requirement]:
+    """Return what the installed package says that it needs; nothing where it runs from a bare source tree."""
+    from importlib import metadata
+
+    try:
+        lines = metadata.requires(_PACKAGE) or []
+    except metadata.PackageNotFoundError:
+        return []
+    matches = [match for line in lines if (match := _REQUIREMENT.match(line))]
+    named = [(match["extra"] or "", match["package"]) for match in matches]
+    return [
+        Requirement(extra=extra, package=package, version=_version(package))
+        for extra, package in named
+        if extra not in _NOT_FOR_USERS and package != _PACKAGE
+    ]
+
+
+def _version(package: str) -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _formats(missing: set[str]) -> list[dict[str, Any]]:
+    """Return the formats in the order in which they are tried; an extra has the name of the format that needs it."""
+    from regaudit.checkpoints import formats
+
+    return [
+        {"name": each.name, "is_readable": extra not in missing, "extra": extra if extra in missing else ""}
+        for each in formats()
+        for extra in [each.name.lower()]
+    ]
+
+
+def _limits() -> dict[str, int]:
+    from regaudit.checkpoints import base
+
+    return {name: value for name, value in vars(base).items() if name.startswith("MAX_")}
+
+
+def _text(found: dict[str, Any]) -> str:
+    python = found["python"]
+    sections = {
+        f"{_PACKAGE} {found['tool']['version']}": [
+            ("Python", f"{python['version']}, {python['platform']}, {python['executable']}"),
+            *((each["name"], each["version"] or _MISSING) for each in found["packages"]),
+        ],
+        "Extras": [(each["name"], _extra(each)) for each in found["extras"]],
+        "Formats": [
+            (each["name"], "readable" if each["is_readable"] else f"needs the extra {each['extra']}")
+            for each in found["formats"]
+        ],
+        "Limits on what a file may ask for": [
+            (name.removeprefix("MAX_").lower().replace("_", " "), f"{value:,}")
+            for name, value in found["limits"].items()
+        ],
+    }
+    width = max(len(label) for rows in sections.values() for label, _ in rows)
+    blocks = ([title, *(f"  {label:<{width}}  {text}" for label, text in rows)] for title, rows in sections.items())
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def _extra(extra: dict[str, Any]) -> str:
+    packages = ", ".join(f"{each['name']} {each['version'] or _MISSING}" for each in extra["packages"])
+    return packages if extra["is_installed"] else f"{packages}; install it: {extra['install']}"
