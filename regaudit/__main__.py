@@ -34,6 +34,8 @@ def run(arguments: list[str]) -> int:
         return INTERRUPTED
     except MemoryError:
         return _told(INCOMPLETE, "the machine has not enough memory", "Try --spectrum off, which needs the least.")
+    except OSError as error:
+        return _told(INCOMPLETE, f"cannot write or read ({error.strerror or error})", "Make room, or write elsewhere.")
     except Exception:  # noqa: BLE001, the one place where a bug becomes an exit code
         return _bug()
 

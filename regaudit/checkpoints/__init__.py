@@ -23,7 +23,12 @@ __all__ = ["READERS", "Checkpoint", "Format", "formats", "open_checkpoint"]
 READERS = (
     "huggingface",  # before the formats of its files
     "safetensors",
+    "torch_script",  # before plain checkpoints: also zips with a data.pkl
+    "torch_export",
     "torch_zip",
+    "torch_legacy",
+    "torch_distributed",
+    "torch_ranks",
     "numpy_arrays",
     "keras",
     "gguf",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from regaudit.checkpoints import safetensors
 from regaudit.checkpoints.base import CONTAINS_CODE, OPTIMIZER_STATE, Candidate, Checkpoint, Format
 from regaudit.checkpoints.declarations import in_config
-from regaudit.checkpoints.shards import open_index, open_weights
+from regaudit.checkpoints.shards import open_index, open_weights, torch_format
 from regaudit.checkpoints.signatures import is_partial
 from regaudit.checkpoints.sniff import MODEL_SUFFIXES, look
 from regaudit.checkpoints.source import inside, is_file, read_whole
@@ -196,13 +196,7 @@ def _is_beside_config(candidate: Candidate) -> bool:
         return False
     if not any(is_file(candidate.path.parent / name) for name in (_CONFIG, _ADAPTER)):
         return False
-    return safetensors.FORMAT.claims(candidate) or _is_torch(candidate)
-
-
-def _is_torch(candidate: Candidate) -> bool:
-    from regaudit.checkpoints import torch_zip
-
-    return torch_zip.FORMAT.claims(candidate)
+    return safetensors.FORMAT.claims(candidate) or torch_format(candidate) is not None
 
 
 FORMAT = Format(name="Hugging Face", claims=_claims, open=_open)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 MAX_PIECES = 32  # of one value; an LSTM's gates are put together from 12
 
 # What hands on its first input, element by element.
-_UNCHANGED = frozenset({"Identity", "Cast", "CastLike", "Dropout"})
+_UNCHANGED = frozenset({"Identity", "Cast", "CastLike", "Dropout", "QuantizeLinear"})
+_PLAIN = frozenset({"F64", "F32", "F16", "BF16"})
 _DEQUANTIZING = frozenset({"DequantizeLinear", "DequantizeBFP"})
 
 
@@ -133,7 +134,8 @@ def _through(step: Step, piece: Piece) -> Piece | None:
     if step.op in _UNCHANGED:
         return piece
     if step.op in _DEQUANTIZING:
-        return replace(piece, is_packed=True)
+        # Training that simulates quantisation exports plain floats, quantised and dequantised in the graph.
+        return piece if piece.tensor.dtype in _PLAIN else replace(piece, is_packed=True)
     if step.op == "Transpose":
         return _transposed(piece, step)
     if step.op in {"Squeeze", "Unsqueeze"}:

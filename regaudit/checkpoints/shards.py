@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from regaudit.checkpoints.base import Candidate, Format
     from regaudit.records import Array, Tensor
 
 
@@ -27,12 +28,19 @@ def open_weights(path: Path) -> Checkpoint:
     candidate = look(path)
     if safetensors.FORMAT.claims(candidate):
         return safetensors.open_safetensors(path)
-    from regaudit.checkpoints import torch_zip
-
-    if torch_zip.FORMAT.claims(candidate):
-        return torch_zip.open_torch(path)
+    known = torch_format(candidate)
+    if known:
+        return known.open(candidate)
     error = explain_unreadable(candidate)
     raise error
+
+
+def torch_format(candidate: Candidate) -> Format | None:
+    """Return which of PyTorch's file formats a candidate has, if any; early models have the one from before 1.6."""
+    from regaudit.checkpoints import torch_export, torch_legacy, torch_script, torch_zip
+
+    known = (torch_script.FORMAT, torch_export.FORMAT, torch_zip.FORMAT, torch_legacy.FORMAT)
+    return next((each for each in known if each.claims(candidate)), None)
 
 
 def open_index(path: Path) -> Checkpoint:

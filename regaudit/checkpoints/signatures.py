@@ -55,8 +55,6 @@ _BY_START: tuple[tuple[bytes, Known], ...] = (
     (b"%PDF", Known("is a PDF document", "Give a model file.")),
     (b"\x7fELF", Known("is a program or library", "Give a model file.")),
 )
-# torch.save wrote this number, as a pickle of its own, at the start of every file before PyTorch 1.6.
-_TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _PICKLED: tuple[tuple[bytes, str, str], ...] = (
     (b"xgboost", "XGBoost model: trees, not layers with kernels", "regaudit audits networks."),
     (b"lightgbm", "LightGBM model: trees, not layers with kernels", "regaudit audits networks."),
@@ -64,18 +62,7 @@ _PICKLED: tuple[tuple[bytes, str, str], ...] = (
     (b"torch", "PyTorch object that torch.save did not write", _SAVE_STATE),
     (b"", "Python object", _SAVE_SAFETENSORS),
 )
-_DEEPSPEED = Known("is a DeepSpeed checkpoint", "Convert it with the zero_to_fp32.py that DeepSpeed put beside it.")
-_MEGATRON = Known("is a Megatron checkpoint, split by rank", "Convert it to a Hugging Face checkpoint first.")
-_DISTRIBUTED = Known(
-    "is a distributed PyTorch checkpoint (DCP)",
-    "Convert it: python -m torch.distributed.checkpoint.format_utils dcp_to_torch DIRECTORY model.pt",
-)
 _DIRECTORIES: tuple[tuple[tuple[str, ...], Known], ...] = (
-    (("*.distcp",), _DISTRIBUTED),
-    (("latest", "global_step*"), _DEEPSPEED),
-    (("*_model_states.pt",), _DEEPSPEED),
-    (("latest_checkpointed_iteration.txt",), _MEGATRON),
-    (("mp_rank_*",), _MEGATRON),
     (("Manifest.json", "Data"), Known("is a Core ML package", "Give the checkpoint that it was converted from.")),
 )
 _INNER = 264  # the last of the marks inside a file ends at byte 262
@@ -96,10 +83,6 @@ def of_zip(archive: Candidate) -> Known | None:
     def has(pattern: str) -> bool:
         return _any_like(archive.members, pattern)
 
-    if has("*constants.pkl") or has("*/code/*"):
-        return Known("is a TorchScript program", _SAVE_STATE)
-    if has("*archive_format") or has("*models/*.json"):
-        return Known("is a torch.export program (.pt2)", "In PyTorch: torch.save(program.state_dict, 'model.pt').")
     if has("*saved_model.pb"):
         return Known("is a zipped TensorFlow SavedModel", _EXPORT_KERAS)
     return None
@@ -140,11 +123,6 @@ def _served_instead(head: bytes) -> Known | None:
 
 
 def _pickled(head: bytes) -> Known | None:
-    if head.startswith(_TORCH_LEGACY):
-        return Known(
-            "is a PyTorch file in the form from before version 1.6",
-            "Save it again: torch.save(torch.load('old.pt', weights_only=True), 'new.pt').",
-        )
     if not b"\x80\x02" <= head[:2] <= b"\x80\x05":
         return None
     what, fix = next((what, fix) for mark, what, fix in _PICKLED if mark in head)

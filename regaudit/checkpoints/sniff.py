@@ -21,10 +21,11 @@ HEAD_BYTES = 4096
 EMPTY_ZIP_BYTES = 22  # the end record alone
 LOOKED_AT = 10_000  # files below a directory without a model
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # the second: an archive without members
-MODEL_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".keras", ".h5", ".hdf5", ".npz", ".npy")
+MODEL_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".keras", ".h5", ".hdf5", ".npz", ".npy",
+                  ".onnx", ".gguf", ".skops", ".joblib", ".msgpack", ".pt2", ".jit", ".ptl")  # fmt: skip
 _MISSING = "Check the spelling of the path; a model on a hub or a server must be downloaded first."
 _BROKEN_LINK = "Put the file itself there; a download that broke off leaves such links in a cache."
-_READ = "regaudit reads safetensors, PyTorch, Keras and numpy files"
+_READ = "regaudit reads safetensors, PyTorch, Keras, ONNX, GGUF, TensorFlow, JAX, scikit-learn and numpy files"
 
 
 def look(path: Path) -> Candidate:
@@ -40,6 +41,7 @@ def look(path: Path) -> Candidate:
         CheckpointError: The path is missing, may not be read, or is no file and no directory.
         CorruptCheckpoint: The file is empty.
     """
+    path = _meant(path)
     status = _status(path)
     if stat.S_ISDIR(status.st_mode):
         return Candidate(path=path, is_directory=True, size=0, head=b"", members=_entries(path))
@@ -63,6 +65,12 @@ def explain_unreadable(candidate: Candidate) -> CheckpointError:
     if candidate.head.startswith(ZIP_MAGICS):
         return _explained(candidate, of_zip(candidate)) or _odd_zip(candidate)
     return _explained(candidate, of_file(candidate)) or _unknown(candidate)
+
+
+def _meant(path: Path) -> Path:
+    """Return the index of a TensorFlow checkpoint where the path is its prefix, as TensorFlow itself takes it."""
+    index = path.with_name(f"{path.name}.index") if path.name else path
+    return index if is_file(index) and not path.exists() else path
 
 
 def _status(path: Path) -> os.stat_result:

@@ -25,6 +25,7 @@ Example:
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from regaudit.records import Audit, Confidence, Finding, LayerAudit, Role, Severity
@@ -70,12 +71,13 @@ def _check(audit: Audit) -> Iterator[Finding]:
 
 
 def _finding(each: LayerAudit, name: str, value: float, others: float, count: int) -> Finding:
+    ratio = min(value / others, sys.float_info.max)  # of weights near 1e308 and near 1e-308 it overflows
     return RULE.finding(
-        f"The {name} is {number(value)}, {number(value / others)} times the median of the other {count:,} "
+        f"The {name} is {number(value)}, {number(ratio)} times the median of the other {count:,} "
         f"kernel{'s' if count > 1 else ''} ({number(others)}).",
         layer=each.layer.name,
         metric="kernel.growth" if name == "growth" else "kernel.rms",
-        value=value / others,
+        value=ratio,
         op=">=",
         threshold=RELATIVE.value,
     )

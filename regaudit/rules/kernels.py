@@ -113,8 +113,8 @@ def is_sparse_throughout(audit: Audit) -> bool:
 
 
 def number(value: float) -> str:
-    """Return a number in at most four digits, thousands set apart."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    """Return a number in three digits; from a thousand to a thousand million in full, thousands set apart."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
 def percent(fraction: float) -> str:

@@ -20,7 +20,7 @@ def test_a_refused_array_makes_the_audit_incomplete(tmp_path, kernel):
     assert regaudit.judge(audit, regaudit.Policy()).exit_code == 3
 
 
-def test_packed_integers_are_no_parameters(tmp_path, kernel):
+def test_packed_weights_count_as_the_kernel_that_they_stand_for(tmp_path, kernel):
     codes = {
         "l0.qweight": np.ones((4, 16), "i4"),
         "l0.scales": np.ones((1, 16), "f2"),
@@ -28,8 +28,8 @@ def test_packed_integers_are_no_parameters(tmp_path, kernel):
     }
     save_file({**codes, "l1.weight": kernel}, tmp_path / "m.safetensors")
     audit = regaudit.audit(tmp_path / "m.safetensors")
-    assert audit.inputs[0].parameters == kernel.size
-    assert audit.coverage.status == "incomplete"
+    assert audit.inputs[0].parameters == 32 * 16 + kernel.size
+    assert audit.coverage.status == "complete"
 
 
 def test_progress_is_reported_for_every_layer(tmp_path, kernel):

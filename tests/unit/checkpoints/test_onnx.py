@@ -6,6 +6,7 @@ import struct
 import numpy as np
 import pytest
 
+from regaudit.checkpoints import onnx_names
 from regaudit.checkpoints.base import UNREADABLE_TENSOR
 from regaudit.checkpoints.onnx import FORMAT, open_onnx
 from regaudit.checkpoints.sniff import look
@@ -470,6 +471,44 @@ def test_quantised_weights_are_stated_and_said_to_be_none(opened):
     assert [each.kind for each in checkpoint.remarks] == [UNREADABLE_TENSOR]
 
 
+def test_floats_that_the_graph_quantises_are_weights(opened):
+    nodes = [
+        node("QuantizeLinear", "fc.weight s", "q"),
+        node("DequantizeLinear", "q s", "w"),
+        node("MatMul", "x w", "y"),
+    ]
+    checkpoint = opened(nodes, [tensor("fc.weight", arange(2, 2)), tensor("s", arange(1))])
+    assert stated(checkpoint, "fc.weight") == ("fc", Use.KERNEL, (IN, OUT))
+    assert not checkpoint.remarks
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("encoder.0.fc.weight", "encoder.0.fc"),
+        ("model/dense_1/MatMul/ReadVariableOp:0", "model/dense_1"),
+        ("model/conv/Conv2D/ReadVariableOp:0", "model/conv"),
+        ("dense/kernel:0", "dense"),
+        ("conv0_weight", "conv0"),
+        ("layers.3.q_proj.MatMul.weight", "layers.3.q_proj"),
+        ("rnn.bias_hh_l0_reverse", "rnn.weight_hh_l0_reverse"),
+        ("onnx::MatMul_12", ""),
+        ("val_7", ""),
+        ("weight", ""),
+    ],
+)
+def test_tensors_name_their_module(name, path):
+    assert onnx_names.of_tensor(name, "MatMul") == path
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("/net/fc/MatMul", "net.fc"), ("/c/c.0/MatMul_2", "c.0"), ("model/dense/MatMul", "model/dense"), ("MatMul_3", "")],
+)
+def test_nodes_name_their_module(name, path):
+    assert onnx_names.of_node(name, "MatMul") == path
+
+
 # --- Recurrent kernels ------------------------------------------------------------------------------
 
 
@@ -622,6 +661,11 @@ def test_a_file_cut_short_anywhere_is_refused(tmp_path):
         path.write_bytes(raw[:length])
         found = outcome(path)
         assert isinstance(found, CheckpointError) == (length != len(raw) - last_field), length
+
+
+def test_a_node_without_any_name_is_no_trouble(opened):
+    nodes = [node("MatMul", "x w", "h"), put(1, "h")]
+    assert opened(nodes, [tensor("w", arange(2, 2))]).modules[-1].name == "(unnamed)"
 
 
 def test_any_byte_may_be_any_other(tmp_path):
