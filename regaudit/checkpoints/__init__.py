@@ -31,6 +31,7 @@ READERS = (
     "torch_ranks",
     "numpy_arrays",
     "keras",
+    "onnx",
     "gguf",
     "sklearn",
     "tensorflow",

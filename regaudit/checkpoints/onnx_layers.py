@@ -133,7 +133,7 @@ class _Reading:
     # --- Layers -----------------------------------------------------------------------------------
 
     def _layer(self, step: Step) -> tuple[Unit, ...]:
-        """Return the units of a step with weights: those that its kernel has already, or new ones."""
+        """Return the units of a step with weights."""
         made = self._recurrent(step) if step.op in GATES else self._plain(step)
         for unit in made:
             self._connect(unit, self._before(step))
@@ -240,7 +240,7 @@ class _Reading:
     def _written_activation(self, step: Step) -> tuple[Unit, ...]:
         for value in step.inputs:
             makers = self._makers.get(id(value), ()) if value is not None else ()
-            if value is None or len(makers) != 1:
+            if value is None or len(makers) != 1 or _is_cut(value):
                 continue
             found = written_out(value)
             if found is not None and makers[0].activation in {"", found[0]}:
@@ -254,7 +254,7 @@ class _Reading:
     def _single_maker(self, value: Value | None) -> Unit | None:
         """Return the unit that made a value which nothing else takes."""
         makers = self._makers.get(id(value), ()) if value is not None else ()
-        is_only = value is not None and len(value.takers) == 1 and not value.is_output
+        is_only = value is not None and len(value.takers) == 1 and not value.is_output and not _is_cut(value)
         return makers[0] if is_only and len(makers) == 1 else None
 
     def _other(self, step: Step) -> tuple[Unit, ...]:
@@ -298,6 +298,11 @@ class _Reading:
 def _part(piece: Piece, use: Use, axes: Sequence[Axis], *, is_packed: bool = False) -> Part:
     labelled = piece.labelled(axes)
     return Part(tensor=piece.tensor, use=use, axes=labelled, shape=piece.tensor.shape, is_packed=is_packed)
+
+
+def _is_cut(value: Value) -> bool:
+    """Return whether a value is a part of what was made: a gated unit activates half of its kernel's output."""
+    return value.maker is not None and value.maker.op in {"Split", "Slice", "Gather"}
 
 
 def _outputs(parts: Sequence[Part]) -> int:

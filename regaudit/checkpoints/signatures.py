@@ -32,7 +32,6 @@ _SAVE_STATE = "In PyTorch: torch.save(model.state_dict(), 'model.pt')."
 _SAVE_SAFETENSORS = "Save the arrays with safetensors.numpy.save_file, or as .npz."
 _EXPORT_KERAS = "Load it in Keras and save it: model.save('model.keras')."
 _REFETCH = "Download the file again; a private one needs a login."
-_ONNX_FIX = "Give the checkpoint that it was exported from: an export has lost dropout, and often normalization."
 
 _BY_START: tuple[tuple[bytes, Known], ...] = (
     (b"\x1f\x8b", Known("is compressed with gzip", _UNPACK)),
@@ -133,12 +132,14 @@ def _by_inner_mark(candidate: Candidate) -> Known | None:
     head, name = candidate.head.ljust(_INNER, b"\0"), candidate.path.name
     if name.endswith(".mlmodel"):
         return Known("is a Core ML model", "Give the checkpoint that it was converted from.")
+    if head[4:8] == b"ORTM":
+        return Known("is an ONNX Runtime model (.ort)", "Give the .onnx file that it was made from.")
     if head[4:8] == b"TFL3":
         return Known("is a TensorFlow Lite model", "Give the Keras model that it was converted from.")
     if head[257:262] == b"ustar" or head.startswith(b"sys_info\0"):
         return Known("is a tar archive (NeMo writes them, and PyTorch before 0.2)", _UNPACK)
     if head[0] == 0x08 and head[1] < _ONNX_VERSIONS and head[2] in _ONNX_SECOND_TAGS:
-        return Known("is an ONNX graph", _ONNX_FIX)
+        return Known("is the start of an ONNX graph, cut short", _REFETCH)
     if head[:1] == b"{" and b"learner" in head:
         return Known("is an XGBoost model: trees, not layers with kernels", "regaudit audits networks.")
     if head.lstrip().startswith(b"{"):

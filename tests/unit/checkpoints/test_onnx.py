@@ -402,8 +402,9 @@ def test_a_kernel_in_a_constant_node_is_a_tensor_and_other_constants_are_not(ope
         ),
         ([node("Tanh", "h", "t"), node("Add", "h t", "y")], ""),
         ([node("Relu", "h", "y"), node("Add", "h h", "z")], ""),
+        ([node("Split", "h", "a b"), node("Sigmoid", "b", "s"), node("Mul", "a s", "y")], ""),
     ],
-    ids=["relu", "relu6", "behind a reshape", "silu", "hard_swish", "mish", "gelu", "another sum", "two takers"],
+    ids=["relu", "relu6", "behind a reshape", "silu", "hard_swish", "mish", "gelu", "another sum", "two takers", "gated unit"],
 )  # fmt: skip
 def test_activations_belong_to_the_layer_before_them(opened, nodes, expected):
     tensors = [tensor("fc.weight", arange(2, 2)), tensor("one", arange(1))]
