@@ -189,7 +189,7 @@ def recommendation(page: Page, report: Report) -> None:
     most = len(advice.rationale) if report.view.verbose else MOST_REASONS
     _entries(page, "why", [each.text for each in advice.rationale[:most]])
     _entries(
-        page, "layers", [f"{each.advice} {_names(each.layers, MOST_PLACES)}: {each.reason}" for each in advice.layers]
+        page, "layers", [f"{_names(each.layers, MOST_PLACES)}: {each.advice}. {each.reason}" for each in advice.layers]
     )
     _entries(page, "not", [f"{_penalty(each.site, each.norm)}: {each.why_not}" for each in advice.alternatives])
     _entries(page, "next", [advice.next_step] if advice.next_step else [])
