@@ -119,8 +119,8 @@ _BY_ROLE = {
 def recipe_for(kernels: tuple[Subject, ...]) -> Recipe:
     """Return the default for a model with these kernels.
 
-    Small networks share one default (smaller yet with attention or recurrence); of the others attention makes a transformer, then the larger of convolution and
-    recurrence decides, then dense.
+    Small networks share one default (with attention or recurrence only very small ones); of the others attention makes
+    a transformer, then the larger of convolution and recurrence decides, then dense.
 
     Args:
         kernels: The layers whose kernel a penalty may act on.
