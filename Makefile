@@ -3,7 +3,7 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format fixtures docs bench clean
+.PHONY: help demo test check format fixtures docs bench fuzz clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ docs: .venv/.dev ## rebuild the generated pages of docs/
 
 bench: .venv/.dev ## measure start-up, memory and throughput, as ratios
 	$(PY) benchmarks/run.py
+
+fuzz: .venv/.dev ## audit 20,000 broken models: no crash, no hang, no code run
+	$(PY) tests/hostile/fuzz.py
 
 clean: ## remove the environment and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

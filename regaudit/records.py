@@ -1,6 +1,6 @@
 """The records that flow from stage to stage. Read this first.
 
-checkpoints make `Tensor`, `Module`, `Declared` and `Remark`; layers make `Parameter` and `Layer`;
+checkpoints make `Tensor`, `Module`, `Declared`, `Moments` and `Remark`; layers make `Parameter` and `Layer`;
 measures make `Measurement` and `Skip`; effects, rules and recommend turn the `Audit` so far into
 `Effect`, `Detected`, `Finding` and `Recommendation`; reports read the finished `Audit`.
 Every record is immutable: to change one, `dataclasses.replace`.
@@ -180,6 +180,32 @@ class Declared:
     where: str
     unit: str = ""
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moments:
+    """The running means that an Adam-like optimizer keeps of the gradient g of one tensor.
+
+    m ← β₁·m + (1 - β₁)·g estimates the gradient, v ← β₂·v + (1 - β₂)·g² the diagonal of the Fisher information, and so
+    the curvature. Both begin at 0: after t steps they are too small by the factors 1 - β₁ᵗ and 1 - β₂ᵗ. Where a penalty
+    is part of the loss (coupled weight decay), g includes its gradient. Adamax and AdaBelief keep something else as v
+    under the same names in optax and TensorFlow.
+
+    Args:
+        tensor: Name of the model's tensor.
+        first: Where m is stored; of the tensor's shape.
+        second: Where v is stored; of the tensor's shape.
+        step: How many updates t they have seen; None where not known.
+        family: The optimizer, as far as its state tells ("Adam").
+
+    Source: Kingma & Ba, 2015, https://arxiv.org/abs/1412.6980; Li et al., 2025 (v as the Fisher's diagonal, "Squisher").
+    """
+
+    tensor: str
+    first: Tensor
+    second: Tensor
+    step: int | None = None
+    family: str = "Adam"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

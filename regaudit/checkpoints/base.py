@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from regaudit.records import Array, Declared, Module, Remark, Tensor
+    from regaudit.records import Array, Declared, Module, Moments, Remark, Tensor
 
 # Kinds of `Remark`, judged by rules.
 UNSAFE_GLOBAL = "unsafe-global"  # a pickle names a callable that no benign checkpoint names
@@ -48,6 +48,8 @@ class Checkpoint:
         apart: Tensors of the file that are not the model's (optimizer state, a second copy of the weights).
         modules: Classes, activations and graph, where the file tells them; in network order.
         declared: Every regularization that the file declares.
+        moments: Adam's estimates of gradient and curvature, where it is certain which tensor they belong to; at most one
+            for each tensor, in the order of `tensors`. Read them like any tensor.
         remarks: Facts about the file for the rules.
         config: Parsed `config.json` of a Hugging Face directory, or {}. Untrusted: check types before use.
         adapter: Parsed `adapter_config.json`, or {}. Untrusted.
@@ -62,6 +64,7 @@ class Checkpoint:
     apart: tuple[Tensor, ...] = ()
     modules: tuple[Module, ...] = ()
     declared: tuple[Declared, ...] = ()
+    moments: tuple[Moments, ...] = ()
     remarks: tuple[Remark, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     adapter: Mapping[str, Any] = field(default_factory=dict)

@@ -55,7 +55,7 @@ def _open(candidate: Candidate) -> Checkpoint:
         declared = (*declared, *_declared_by_trainer(candidate.path))
         remarks = (*remarks, *_remarks_on_optimizer(candidate.path), *_remarks_on_pickles(candidate.path))
     file = look(path) if candidate.is_directory else candidate
-    weights = _open_weights(file)
+    weights = _with_moments(_open_weights(file), candidate) if candidate.is_directory else _open_weights(file)
     is_usual = _is_index(file) or _WEIGHTS.fullmatch(path.name) or config or adapter
     return replace(
         weights,
@@ -141,6 +141,13 @@ def _declared_by_trainer(folder: Path) -> tuple[Declared, ...]:
         *(torch_zip.declared_in_training_args(arguments) if is_file(arguments) else ()),
         *(torch_zip.declared_in_optimizer(optimizer) if is_file(optimizer) else ()),
     )
+
+
+def _with_moments(weights: Checkpoint, directory: Candidate) -> Checkpoint:
+    from regaudit.checkpoints import torch_zip
+
+    optimizer = inside(directory.path, _OPTIMIZER)
+    return torch_zip.with_optimizer(weights, optimizer) if is_file(optimizer) else weights
 
 
 def _remarks_on_code(config: dict[str, Any]) -> tuple[Remark, ...]:

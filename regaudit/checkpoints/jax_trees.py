@@ -11,10 +11,12 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from regaudit.checkpoints.base import MAX_TENSORS, OPTIMIZER_STATE, OTHER_WEIGHTS, Checkpoint
 from regaudit.checkpoints.dtypes import DTYPES
+from regaudit.checkpoints.moments import certain, named, step_in
 from regaudit.checkpoints.text import listed, quoted
 from regaudit.errors import CheckpointError, CorruptCheckpoint, UnsafeCheckpoint
 from regaudit.records import Declared, Remark
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from regaudit.records import Array, Tensor
+    from regaudit.records import Array, Moments, Tensor
 
     Read = Callable[[Tensor, int, int], Array]
 
@@ -38,6 +40,9 @@ DTYPE_OF_NUMPY = {
 _OPTIMIZER = re.compile(r"(?:^|.*/)(?:opt_states?|optimizer(?:_state)?|param_states|optimizer_states)(?:/.*)?")
 _AVERAGED = re.compile(r"(?:.*_)?(?:ema|swa|avg|averaged|polyak|shadow)(?:_.*)?")
 _WRAPPED = "/value"  # flax.nnx puts every array in a variable of this one key
+# optax.ScaleByAdamState: count, and mu and nu, which are trees like that of the parameters.
+_MOMENT = re.compile(r"(?P<state>.*?/)(?P<kind>mu|nu)/(?P<path>.+)", re.DOTALL)
+_COUNT = "count"
 _DECAY = re.compile(r".*/hyperparams/weight_decay")
 
 
@@ -81,16 +86,17 @@ def checkpoint(
         raise CheckpointError(
             str(path), f"holds no arrays of floats outside of optimizer state; it holds {names or 'none'}"
         )
-    named = _unwrapped(model)
-    stored = {new.name: old for new, old in zip(named, model, strict=True)}
+    weights = _unwrapped(model)
+    stored = {new.name: old for new, old in zip(weights, model, strict=True)}
     return Checkpoint(
         path=str(path),
         format=words,
         nbytes=nbytes,
-        tensors=tuple(named),
+        tensors=tuple(weights),
         read=lambda tensor, start, stop: read(stored.get(tensor.name, tensor), start, stop),
         apart=(*state, *copies),
         declared=tuple(_declared(state, read, path.name)),
+        moments=_moments(weights, state, read),
         remarks=(*remarks, *_remarks(state, copies, path.name)),
         close=close,
     )
@@ -118,6 +124,20 @@ def _unwrapped(model: list[Tensor]) -> list[Tensor]:
     if not all(each.name.endswith(_WRAPPED) for each in model):
         return model
     return [replace(each, name=each.name.removesuffix(_WRAPPED)) for each in model]
+
+
+def _moments(model: list[Tensor], state: Iterable[Tensor], read: Read) -> tuple[Moments, ...]:
+    """Return what optax keeps for each parameter, by the path that it has in the parameters' tree."""
+    stored = {each.name: each for each in state}
+    kept: dict[str, dict[str, dict[str, Tensor]]] = {}
+    for name, tensor in stored.items():
+        if found := _MOMENT.fullmatch(name):
+            kinds = kept.setdefault(found["state"], {"mu": {}, "nu": {}})
+            kinds[found["kind"]][found["path"].removesuffix(_WRAPPED)] = tensor
+    each_state = (
+        named(model, kinds["mu"], kinds["nu"], step_in(stored.get(at + _COUNT), read)) for at, kinds in kept.items()
+    )
+    return certain(model, chain.from_iterable(each_state))
 
 
 def _declared(state: Iterable[Tensor], read: Read, file: str) -> Iterator[Declared]:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from regaudit.checkpoints import keras_declared
+from regaudit.checkpoints import keras_declared, keras_moments
 from regaudit.checkpoints.archive import Archive
 from regaudit.checkpoints.base import OPTIMIZER_STATE, UNREADABLE_TENSOR, Candidate, Checkpoint, Format
 from regaudit.checkpoints.hdf5 import MAGIC, Dataset, Group, Hdf5File
@@ -54,6 +54,7 @@ class _Content:
     modules: tuple[Module, ...] = ()
     declared: tuple[Declared, ...] = ()
     remarks: tuple[Remark, ...] = ()
+    is_by_adam: bool = False
 
 
 def _claims(candidate: Candidate) -> bool:
@@ -80,8 +81,7 @@ def _open_archive(candidate: Candidate) -> Checkpoint:
         weights = numbered_weights(file.root, root)
         form = " ".join(filter(None, ("Keras", _version(archive), "model")))
         content = _described(form, file.root, root, weights, _CONFIG)
-        training = keras_declared.in_training(as_dict(config.get("compile_config")), f"{_CONFIG}: compile_config")
-        content = replace(content, declared=content.declared + training)
+        content = _trained(content, as_dict(config.get("compile_config")), f"{_CONFIG}: compile_config")
         return _checkpoint(candidate, file, content, _WEIGHTS, stack)
 
 
@@ -138,8 +138,12 @@ def _legacy(group: Group, where: str) -> _Content:
     kind = "model, HDF5" if config else f"weights, HDF5, {_NO_CONFIG}"
     version = group.texts.get("keras_version", holder.texts.get("keras_version", ""))
     content = _described(" ".join(filter(None, ("Keras", version, kind))), group, root, weights, "model_config")
-    training = _parsed(group, "training_config", where)
-    return replace(content, declared=content.declared + keras_declared.in_training(training, "training_config"))
+    return _trained(content, _parsed(group, "training_config", where), "training_config")
+
+
+def _trained(content: _Content, training: dict[str, Any], where: str) -> _Content:
+    declared = content.declared + keras_declared.in_training(training, where)
+    return replace(content, declared=declared, is_by_adam=keras_moments.uses_adam(training))
 
 
 def _parsed(group: Group, key: str, where: str) -> dict[str, Any]:
@@ -193,8 +197,9 @@ def _checkpoint(candidate: Candidate, file: Hdf5File, content: _Content, source:
         raise UnknownFormat(str(candidate.path), f"{content.format}: there is no array of numbers in it")
     further = [(name, dataset) for name, dataset in content.apart if not dataset.problem]
     named = _unique([*readable, *further])
-    tensors, apart = named[: len(readable)], named[len(readable) :]
+    tensors, apart = (_tensors(part, source) for part in (named[: len(readable)], named[len(readable) :]))
     datasets = dict(named)
+    in_order = keras_moments.is_in_order([dataset.path for _, dataset in readable])
 
     def read(tensor: Tensor, start: int, stop: int) -> Array:
         return file.read(datasets[tensor.name], start, stop)
@@ -203,11 +208,12 @@ def _checkpoint(candidate: Candidate, file: Hdf5File, content: _Content, source:
         path=str(candidate.path),
         format=content.format,
         nbytes=candidate.size,
-        tensors=_tensors(tensors, source),
+        tensors=tensors,
         read=read,
-        apart=_tensors(apart, source),
+        apart=apart,
         modules=content.modules,
         declared=content.declared,
+        moments=keras_moments.in_state(tensors, apart, read, in_order=in_order) if content.is_by_adam else (),
         remarks=(*content.remarks, *_unreadable(content.tensors)),
         close=stack.pop_all().close,
     )

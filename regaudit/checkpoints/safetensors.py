@@ -67,7 +67,7 @@ def open_safetensors(path: Path) -> Checkpoint:
     offsets |= {tensor.name: offsets[tensor.shares] for tensor in tensors if tensor.shares}
     return Checkpoint(
         path=str(path),
-        format="safetensors",
+        format="safetensors, MLX" if metadata.get("format") == "mlx" else "safetensors",
         nbytes=source.size,
         tensors=tensors,
         read=partial(_read, source, offsets),

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from regaudit.checkpoints.archive import Archive
 from regaudit.checkpoints.base import Candidate, Checkpoint, Format
-from regaudit.checkpoints.estimators import Object, estimators, weights
+from regaudit.checkpoints.estimators import Object, estimators, join, weights
+from regaudit.checkpoints.moments import as_step, certain
 from regaudit.checkpoints.numpy_arrays import _Reader
 from regaudit.checkpoints.pickle_globals import remarks
 from regaudit.checkpoints.pickled_objects import PickledObjects
@@ -19,12 +20,14 @@ from regaudit.checkpoints.sklearn_declared import declared
 from regaudit.checkpoints.skops import SCHEMA, SkopsObjects
 from regaudit.checkpoints.source import Source
 from regaudit.errors import CheckpointError, UnknownFormat
+from regaudit.records import Moments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
-    from regaudit.checkpoints.estimators import Estimator, Tree
+    from regaudit.checkpoints.estimators import Estimator, Tree, Weights
     from regaudit.checkpoints.pickles import Pickled
+    from regaudit.records import Tensor
 
 _PROTOCOLS = tuple(b"\x80" + bytes([version]) for version in (2, 3, 4, 5))
 _MARKS = (b"sklearn", b"joblib.numpy_pickle")
@@ -108,9 +111,32 @@ def _checkpoint(
         apart=tuple(each.tensor for each in collected.apart),
         modules=tuple(collected.modules),
         declared=tuple(entry for each in found for entry in declared(each, path.name)),
+        moments=_moments(found, collected),
         remarks=(*remarks(named, path.name), *collected.remarks),
         close=close,
     )
+
+
+def _moments(found: tuple[Estimator, ...], collected: Weights) -> tuple[Moments, ...]:
+    """Return what `AdamOptimizer` keeps: `ms` and `vs` are lists of all kernels, then all biases."""
+    tensors = [each.tensor for each in collected.own]
+    stored = {each.tensor.name: each.tensor for each in (*collected.own, *collected.apart)}
+    return certain(tensors, (moments for each in found for moments in _of_perceptron(each, stored)))
+
+
+def _of_perceptron(each: Estimator, stored: Mapping[str, Tensor]) -> Iterator[Moments]:
+    state = each.get("_optimizer")
+    step = as_step(each.tree.look(state.attributes.get("t"))) if isinstance(state, Object) else None
+    weights = [join(each.path, f"{key}.{i}") for key in ("coefs_", "intercepts_") for i in range(_count(each, key))]
+    for i, name in enumerate(weights):
+        first, second = (stored.get(join(each.path, f"_optimizer.{key}.{i}")) for key in ("ms", "vs"))
+        if first and second:
+            yield Moments(tensor=name, first=first, second=second, step=step)
+
+
+def _count(each: Estimator, key: str) -> int:
+    held = each.get(key)
+    return len(held) if isinstance(held, list) else 0
 
 
 def _kind(value: object) -> str:

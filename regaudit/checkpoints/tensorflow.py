@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from regaudit.checkpoints import dtypes, tensorflow_protos
 from regaudit.checkpoints.base import OPTIMIZER_STATE, OTHER_WEIGHTS, UNREADABLE_TENSOR, Candidate, Checkpoint, Format
+from regaudit.checkpoints.moments import certain, named, step_in
 from regaudit.checkpoints.source import Source, inside, is_file, read_whole
 from regaudit.checkpoints.tensorflow_bundle import SUFFIX, Bundle, Variable
 from regaudit.checkpoints.tensorflow_keras import METADATA, Described, describe
@@ -26,10 +27,10 @@ from regaudit.errors import CheckpointError, CorruptCheckpoint, UnsafeCheckpoint
 from regaudit.records import Remark, Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from regaudit.records import Array
+    from regaudit.records import Array, Moments
 
 _SAVED_MODEL, _VARIABLES, _LATEST = "saved_model.pb", "variables", "checkpoint"
 _DATA = re.compile(r"(?P<stem>.+)\.data-\d{5}-of-\d{5}")
@@ -48,6 +49,10 @@ _SLOTS = frozenset({
     "Adadelta", "Adadelta_1", "Adagrad", "AdaMax", "AdaMax_1", "Adam", "Adam_1", "Ftrl", "Ftrl_1", "LAMB", "LAMB_1",
     "Momentum", "RMSProp", "RMSProp_1", "adam_m", "adam_v", "lamb_m", "lamb_v",
 })  # fmt: skip
+# Adam's moments: in TensorFlow 2 and Keras, as TensorFlow 1 named its slots, and as BERT did.
+_FIRSTS = frozenset({"m", "Adam", "adam_m"})
+_SECONDS = frozenset({"v", "Adam_1", "adam_v"})
+_STEPS = ("{}/iter", "{}/iteration", "{}/_iterations", "global_step")  # the optimizer's own, or TensorFlow 1's
 _AVERAGE = "ExponentialMovingAverage"
 _METRICS = re.compile(r"(?:^|/)keras_api/")  # sums and counts of the metrics, which Keras saves with the model
 
@@ -162,15 +167,18 @@ def _checkpoint(path: Path, index: Path, kind: str, metadata: Path | None) -> Ch
         def read(tensor: Tensor, start: int, stop: int) -> Array:
             return places[tensor.name].read(start, stop)
 
+        tensors = tuple(_tensor(each, names) for each in found.model)
+        apart = tuple(_tensor(each, names) for each in (*found.optimizer, *found.averages, *found.metrics))
         return Checkpoint(
             path=str(path),
             format=f"TensorFlow {kind}" + (", Keras model" if described.modules else ""),
             nbytes=bundle.nbytes,
-            tensors=tuple(_tensor(each, names) for each in found.model),
+            tensors=tensors,
             read=read,
-            apart=tuple(_tensor(each, names) for each in (*found.optimizer, *found.averages, *found.metrics)),
+            apart=apart,
             modules=described.modules,
             declared=described.declared,
+            moments=_moments(tensors, apart, read),
             remarks=(*described.remarks, *_remarks(found, index.name), *_unreadable(bundle, index.name)),
             close=stack.pop_all().close,
         )
@@ -238,6 +246,38 @@ def _tensor(variable: Variable, names: dict[str, str]) -> Tensor:
         nbytes=variable.nbytes,
         source=variable.source,
     )
+
+
+def _moments(
+    model: tuple[Tensor, ...], apart: tuple[Tensor, ...], read: Callable[[Tensor, int, int], Array]
+) -> tuple[Moments, ...]:
+    kept: dict[str, tuple[dict[str, Tensor], dict[str, Tensor]]] = {}
+    for tensor in apart:
+        path, state, kind = _slot(tensor.name)
+        if kind in _FIRSTS | _SECONDS:
+            firsts, seconds = kept.setdefault(state, ({}, {}))
+            (firsts if kind in _FIRSTS else seconds)[path] = tensor
+    stored = {each.name: each for each in (*model, *apart)}
+    each_state = (named(model, *both, step_in(_counter(stored, state), read)) for state, both in kept.items())
+    return certain(model, chain.from_iterable(each_state))
+
+
+def _slot(name: str) -> tuple[str, str, str]:
+    """Return the variable that a slot is of, the optimizer, and the kind of slot, as far as the name tells."""
+    path, is_slot, slot = name.partition(_SLOT)
+    if is_slot:
+        state, _, kind = slot.rpartition("/")
+        return path, state, kind
+    state, _, rest = name.partition("/")
+    kind, _, path = rest.partition("/")
+    if state.startswith("Adam") and kind in {"m", "v"}:  # Keras since 2.11
+        return path, state, kind
+    path, _, kind = name.rpartition("/")
+    return path, "", kind
+
+
+def _counter(stored: dict[str, Tensor], state: str) -> Tensor | None:
+    return next((stored[name] for form in _STEPS if (name := form.format(state)) in stored), None)
 
 
 def _remarks(found: _Sorted, file: str) -> Iterator[Remark]:

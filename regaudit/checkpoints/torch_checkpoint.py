@@ -29,6 +29,7 @@ from regaudit.checkpoints.torch_declared import (
     in_settings,
     optimizer,
 )
+from regaudit.checkpoints.torch_moments import in_states
 from regaudit.checkpoints.torch_objects import Refused, Storage, View, fields
 from regaudit.errors import CheckpointError, CorruptCheckpoint, UnsafeCheckpoint
 from regaudit.records import Remark, Tensor
@@ -94,15 +95,17 @@ def checkpoint(opened: Opened, *, whole_names: bool = False) -> Checkpoint:
     tensors, views = listed(found, opened)
     apart, apart_views = listed(_apart(contents, tree), opened)
     modules = tuple(_modules(contents, tree))
+    read = reader(path, opened.storages, apart_views | views)
     return Checkpoint(
         path=str(path),
         format=f"{opened.format}, whole module" if modules else opened.format,
         nbytes=opened.nbytes,
         tensors=tensors,
-        read=reader(path, opened.storages, apart_views | views),
+        read=read,
         apart=apart,
         modules=modules,
         declared=tuple(_declared(contents, modules, path.name, tensors)),
+        moments=in_states(_states(contents), tensors, apart, read),
         remarks=(
             *opened.remarks,
             *remarks_on_tensors(found),
@@ -209,10 +212,16 @@ def _modules(contents: Contents, tree: Tree) -> Iterator[Module]:
 
 
 def _apart(contents: Contents, tree: Tree) -> Iterator[tuple[str, View | Refused]]:
-    for key, part in contents.optimizers.items():
-        yield from tree.tensors(part, "optimizer" if len(contents.optimizers) == 1 else key)
+    for name, part in _states(contents).items():
+        yield from tree.tensors(part, name)
     for key, part in contents.others.items():
         yield from tree.tensors(part, key)
+
+
+def _states(contents: Contents) -> dict[str, object]:
+    """Return the optimizers' states by what their tensors' names begin with."""
+    is_one = len(contents.optimizers) == 1
+    return {"optimizer" if is_one else key: part for key, part in contents.optimizers.items()}
 
 
 def _declared(

@@ -147,18 +147,35 @@ def _names(of: Optimizer, tensors: Iterable[Tensor]) -> tuple[tuple[str, ...], .
     It tells by `param_names`, by parameters that are names (FSDP), or by the shapes of the state, if every parameter
     of the model then has its place: groups keep the model's order, but not where one group stops and the next begins.
     """
-    ids = [list(fields(group.get("params")).values()) for group in of.groups]
-    for named in ([list(fields(group.get("param_names")).values()) for group in of.groups], ids):
-        if any(named) and all(isinstance(name, str) for group in named for name in group):
-            return tuple(tuple(str(name) for name in group) for group in named)
-    left = [each for each in tensors if not each.shares and not each.name.endswith(_STATISTICS)]
-    left = [each for each in left if not each.dtype.startswith(("I", "U", "BOOL"))]
+    if named := stated_names(of):
+        return named
+    ids = parameters(of)
+    left = trainable(tensors)
     if len(left) != sum(map(len, ids)) or len(left) > MAX_MATCHED:
         return ()
     if len(ids) == 1:
         return (tuple(each.name for each in left),)
     matched = tuple(_match(group, of.state, left) for group in ids)
     return () if left else matched
+
+
+def parameters(of: Optimizer) -> list[list[object]]:
+    """Return the keys of each group's parameters: numbers, or names."""
+    return [list(fields(group.get("params")).values()) for group in of.groups]
+
+
+def stated_names(of: Optimizer) -> tuple[tuple[str, ...], ...]:
+    """Return the names of each group's parameters where the file has them; () where it has not."""
+    for named in ([list(fields(group.get("param_names")).values()) for group in of.groups], parameters(of)):
+        if any(named) and all(isinstance(name, str) for group in named for name in group):
+            return tuple(tuple(str(name) for name in group) for group in named)
+    return ()
+
+
+def trainable(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Return the tensors that an optimizer may have: floats, each storage once, no running statistics."""
+    own = (each for each in tensors if not each.shares and not each.name.endswith(_STATISTICS))
+    return [each for each in own if not each.dtype.startswith(("I", "U", "BOOL"))]
 
 
 def _match(ids: list[object], state: dict[object, object], left: list[Tensor]) -> tuple[str, ...]:

@@ -7,15 +7,18 @@ Source: torch/serialization.py (`_save`), PyTorch 2.13.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regaudit.checkpoints import pickles
 from regaudit.checkpoints.archive import Archive
 from regaudit.checkpoints.base import MAX_PICKLE_BYTES, Candidate, Checkpoint, Format
 from regaudit.checkpoints.pickle_globals import remarks as remarks_on_globals
-from regaudit.checkpoints.torch_checkpoint import Opened, checkpoint
+from regaudit.checkpoints.torch_checkpoint import Opened, checkpoint, listed, reader
 from regaudit.checkpoints.torch_contents import Tree
 from regaudit.checkpoints.torch_declared import in_optimizer, in_training_arguments, optimizer
+from regaudit.checkpoints.torch_moments import in_states
 from regaudit.checkpoints.torch_objects import storage
 from regaudit.checkpoints.torch_storages import ArchiveBlocks, Storages
 from regaudit.errors import CheckpointError, CorruptCheckpoint, UnsafeCheckpoint
@@ -23,7 +26,8 @@ from regaudit.errors import CheckpointError, CorruptCheckpoint, UnsafeCheckpoint
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from regaudit.records import Declared, Remark
+    from regaudit.checkpoints.torch_objects import View
+    from regaudit.records import Array, Declared, Remark, Tensor
 
 _PICKLE = "data.pkl"
 _SCRIPT = ("constants.pkl", "code/", "archive_format")  # TorchScript and torch.export
@@ -60,6 +64,61 @@ def declared_in_optimizer(path: Path) -> tuple[Declared, ...]:
     root, _ = read_side_file(path)
     found = optimizer("optimizer", root)
     return in_optimizer(found, path.name, ()) if found else ()
+
+
+def with_optimizer(weights: Checkpoint, path: Path) -> Checkpoint:
+    """Return a model with the moments in the `optimizer.pt` beside it; as it is where that can't be read.
+
+    Args:
+        weights: The model, open. A torch file has its tensors in the model's order; safetensors sorts them by name.
+        path: A state dict of a `torch.optim.Optimizer`.
+
+    Raises:
+        UnsafeCheckpoint: The optimizer's file would exhaust the machine.
+    """
+    with ExitStack() as stack:
+        stack.callback(weights.close)
+        found = _open_side_file(path)
+        if found is None:
+            stack.pop_all()
+            return weights
+        opened, apart, views = found
+        stack.callback(opened.close)
+        stored = {replace(each, source=f"{path.name}: {each.source}"): each for each in apart}
+        inner = reader(path, opened.storages, views)
+
+        def read(tensor: Tensor, start: int, stop: int) -> Array:
+            return inner(stored[tensor], start, stop) if tensor in stored else weights.read(tensor, start, stop)
+
+        is_in_order = weights.format.startswith(FORMAT.name)
+        moments = in_states({"optimizer": opened.root}, weights.tensors, tuple(stored), read, in_order=is_in_order)
+        return replace(
+            weights,
+            read=read,
+            apart=(*weights.apart, *stored),
+            moments=weights.moments or moments,
+            close=stack.pop_all().close,
+        )
+
+
+def _open_side_file(path: Path) -> tuple[Opened, tuple[Tensor, ...], dict[tuple[str, str], View]] | None:
+    """Return an optimizer's file, open, with its tensors; None where it can't be read.
+
+    Raises:
+        UnsafeCheckpoint: It would exhaust the machine.
+    """
+    with ExitStack() as stack:
+        try:
+            archive = Archive(path)
+            stack.callback(archive.close)
+            opened = open_archive(archive)
+            apart, views = listed(opened.tree.tensors(opened.root, "optimizer"), opened)
+        except UnsafeCheckpoint:
+            raise
+        except CheckpointError:
+            return None
+        stack.pop_all()
+        return opened, apart, views
 
 
 def remarks_on_side_file(path: Path) -> tuple[Remark, ...]:

@@ -12,13 +12,14 @@ TWO_OF_FOUR_ABOVE = 0.99  # the pattern is exact (1.0) but for a ragged last gro
 TWO_OF_FOUR_CHANCE = 0.9  # at more zeros than this allows, scattered ones fulfil it as well
 BLOCKS_ABOVE = 0.01  # a hundredth of the blocks (our choice)
 BLOCKS_FACTOR = 10  # over what scattered zeros and zero units make
+LEAST_GROUPS = 16  # fewer groups of four, or blocks, may look like a pattern by chance (our choice)
 SURE = 0.9  # a pattern that exact is made on purpose
 
 
 def _two_of_four(subject: Subject, zeros: float) -> Effect | None:
     share = subject.values.get("kernel.two_of_four_fraction")
     expected = 1 - (1 - zeros) ** 4 - 4 * zeros * (1 - zeros) ** 3
-    if share is None or share < TWO_OF_FOUR_ABOVE or expected > TWO_OF_FOUR_CHANCE:
+    if subject.size < 4 * LEAST_GROUPS or share is None or share < TWO_OF_FOUR_ABOVE or expected > TWO_OF_FOUR_CHANCE:
         return None
     return subject.effect(
         "structured-sparsity",
@@ -40,7 +41,7 @@ def _blocks(subject: Subject, zeros: float) -> Effect | None:
     units = subject.values.get("kernel.zero_out_count", 0) / max(subject.outputs, 1)
     inputs = subject.values.get("kernel.zero_in_count", 0) / max(subject.inputs, 1)
     expected = zeros**16 + units + inputs
-    if share is None or share < BLOCKS_ABOVE or share < BLOCKS_FACTOR * expected:
+    if subject.size < 16 * LEAST_GROUPS or share is None or share < BLOCKS_ABOVE or share < BLOCKS_FACTOR * expected:
         return None
     return subject.effect(
         "structured-sparsity",

@@ -9,6 +9,7 @@ order and learn of their neighbours (`neighbours`).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from regaudit.layers import buffers, neighbours, quantized, shared
 from regaudit.layers.adapters import adapted, unsupported
 from regaudit.layers.architecture import Architecture, architecture
 from regaudit.layers.assemble import layers_of
-from regaudit.layers.bundles import Bundle, Surroundings, by_path, find_module
+from regaudit.layers.bundles import Bundle, Framework, Surroundings, by_path, find_module
 from regaudit.layers.effective import effective
 from regaudit.layers.initial import initial_std
 from regaudit.layers.names import Address, addresses, components
@@ -27,10 +28,11 @@ from regaudit.layers.values import Values, stored
 from regaudit.records import Layer, Role, TensorSkip
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from regaudit.checkpoints.base import Checkpoint
 
+_OF_JAX = ("Flax", "Orbax", "JAX")  # in the words of their readers
 # Architectures of transformers whose attention and MLP weights are Conv1D modules, stored (in, out).
 _CONV1D_MODELS = frozenset({"gpt2", "openai-gpt", "imagegpt", "decision_transformer"})
 
@@ -114,7 +116,7 @@ def _layers(
         layers.extend(update.layers)
         refused.extend(_skips(bundle, update.noted, blocking=False))
         refused.extend(_skips(bundle, {**update.refused, **made.refused}, blocking=True))
-    around = _surroundings(joined, facts)
+    around = _surroundings(joined, facts, _framework(checkpoint))
     for bundle in joined:
         layers.extend(layers_of(bundle, around))
     return tuple(split_all(layers, facts)), refused
@@ -126,14 +128,26 @@ def _skips(bundle: Bundle, reasons: Mapping[str, str], *, blocking: bool) -> Ite
             yield TensorSkip(tensor=name, reason=reason, blocking=blocking)
 
 
-def _surroundings(bundles: Sequence[Bundle], facts: Architecture) -> Surroundings:
+def _framework(checkpoint: Checkpoint) -> Framework:
+    """Return whose conventions the arrays follow, as the reader's words and the configuration tell."""
+    # MLX writes its quantisation under a key of its own, without a `quant_method`.
+    settings = checkpoint.config.get("quantization")
+    if "MLX" in checkpoint.format or (isinstance(settings, Mapping) and "group_size" in settings):
+        return "MLX"
+    return "JAX" if any(word in checkpoint.format for word in _OF_JAX) else ""
+
+
+def _surroundings(bundles: Sequence[Bundle], facts: Architecture, framework: Framework) -> Surroundings:
     shapes = {bundle.path: bundle.kernel.shape for bundle in bundles if bundle.kernel is not None}
+    if framework == "MLX":  # the windows (out, taps, in) as elsewhere: (out, in, taps)
+        shapes = {path: (*s[:1], s[-1], *s[1:-1]) if len(s) > 2 else s for path, s in shapes.items()}
     fused = [shape for path, shape in shapes.items() if components(path)[-1] == "c_attn" and len(shape) == 2]
     return Surroundings(
         architecture=facts,
         shapes=shapes,
         # Square c_proj weights tell nothing; their model's c_attn, (d, 3d) or (3d, d), does.
         is_conv1d=facts.model_type in _CONV1D_MODELS or any(columns == 3 * rows for rows, columns in fused),
+        framework=framework,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regaudit.layers.bundles import Bundle, Surroundings
 from regaudit.layers.layouts import Layout, layout
 from regaudit.layers.names import LEAVES, components, join
-from regaudit.layers.recurrent import recurrent
+from regaudit.layers.recurrent import flax_cell, recurrent
 from regaudit.layers.roles import Decision, decide, is_bias_name, part_of
 from regaudit.layers.values import Values, slab
 from regaudit.records import Axis, Confidence, Layer, Parameter, Role, Use
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _ORDER = (Confidence.LOW, Confidence.MEDIUM, Confidence.HIGH)
-_EXPERTS = frozenset({"experts", "moe", "expert"})
+_EXPERTS = frozenset({"experts", "moe", "expert", "switch_mlp"})  # the last is MLX's
+_GGUF_EXPERTS = re.compile(r"^ffn_(?:gate|up|down|gate_up)_(?:ch)?exps$")
 
 
 def layers_of(bundle: Bundle, around: Surroundings) -> tuple[Layer, ...]:
@@ -33,8 +35,7 @@ def layers_of(bundle: Bundle, around: Surroundings) -> tuple[Layer, ...]:
 
 
 def _recurrent(bundle: Bundle, around: Surroundings) -> tuple[Layer, ...]:
-    del around
-    return recurrent(bundle)
+    return recurrent(bundle) or flax_cell(bundle, around)
 
 
 def _separable(bundle: Bundle, around: Surroundings) -> tuple[Layer, ...]:
@@ -62,7 +63,8 @@ def _experts(bundle: Bundle, around: Surroundings) -> tuple[Layer, ...]:
     """Return one layer for each expert of a stacked kernel (experts, …, …)."""
     kernel = bundle.kernel
     path = components(bundle.path)
-    if kernel is None or kernel.ndim != 3 or bundle.type or not _EXPERTS.intersection(path):
+    is_named = not _EXPERTS.isdisjoint(path) or _GGUF_EXPERTS.match(bundle.last)
+    if kernel is None or kernel.ndim != 3 or bundle.type or not is_named:
         return ()
     is_in_out, how = _expert_layout(bundle, kernel, around)
     axes = (Axis.IN, Axis.OUT) if is_in_out else (Axis.OUT, Axis.IN)
@@ -77,14 +79,23 @@ def _experts(bundle: Bundle, around: Surroundings) -> tuple[Layer, ...]:
             Layer(
                 name=f"{bundle.name}[expert {index}]", role=Role.DENSE, op="Linear", parameters=tuple(parameters),
                 evidence=evidence, part=f"expert {index}",
-                confidence=Confidence.MEDIUM if "assumed" not in how else Confidence.LOW,
+                confidence=_sureness(how),
             )
         )  # fmt: skip
     return tuple(found)
 
 
+def _sureness(how: str) -> Confidence:
+    """Return how sure the orientation of experts is: stored so by one program, by sizes, or assumed."""
+    if "stores" in how:
+        return Confidence.HIGH
+    return Confidence.LOW if "assumed" in how else Confidence.MEDIUM
+
+
 def _expert_layout(bundle: Bundle, kernel: Values, around: Surroundings) -> tuple[bool, str]:
     """Return whether experts are stored (in, out), by the stacked kernel beside them, then by the model's width."""
+    if around.framework == "MLX" or _GGUF_EXPERTS.match(bundle.last):
+        return False, f"{around.framework or 'llama.cpp'} stores experts (experts, out, in)"
     rows, columns = kernel.shape[1:]
     stem = bundle.path[: len(bundle.path) - len(bundle.last)]
     up = around.shapes.get(stem + "gate_up_proj", (0, 0, 0))[1:]
@@ -122,10 +133,13 @@ def _with_kernel(bundle: Bundle, kernel: Values, decision: Decision, around: Sur
     bias = bundle.bias
     if bias is not None and bias.size == parameters[0].extent(Axis.OUT):
         parameters.append(bias.parameter(Use.BIAS, (Axis.OUT,) * bias.ndim))
+    op = _transposed(decision.op) if seen.role is Role.CONV_TRANSPOSE and not bundle.type else decision.op
+    if not bundle.type and op.startswith("Conv") and seen.role in {Role.DENSE, Role.ATTENTION}:
+        op = "EinsumDense"  # its number of axes spoke for a convolution
     return Layer(
         name=bundle.name,
         role=seen.role,
-        op=_transposed(decision.op) if seen.role is Role.CONV_TRANSPOSE and not bundle.type else decision.op,
+        op=op,
         parameters=tuple(parameters),
         evidence=(decision.reason, seen.reason, *bundle.notes),
         confidence=min(decision.confidence, seen.confidence, key=_ORDER.index),

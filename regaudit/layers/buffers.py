@@ -8,14 +8,14 @@ from regaudit.checkpoints.dtypes import DTYPES
 from regaudit.checkpoints.ggml import READABLE
 from regaudit.records import Tensor, TensorSkip
 
-# Names of formats.md section 6, and the schedules that diffusion models store beside their weights.
+# Names of buffers that frameworks give, and the schedules that diffusion models store beside their weights.
 _BUFFERS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?:^|[./])(?:num_batches_tracked|n_averaged|total_ops|total_params|num_updates)$"), "a counter"),
     (re.compile(r"(?:^|[./])(?:global_)?step$|(?:^|[./])seed_generator_state$"), "a counter"),
     (re.compile(r"(?:^|[._/])(?:position_ids|token_type_ids|pos_ids)$"), "a table of ids"),
     (re.compile(r"relative_position_(?:index|buckets?)$|(?:^|[._/])(?:relative_coords_table|rel_pos_index)$"),
      "a table of positions"),
-    (re.compile(r"(?:^|[._/])(?:inv_freq|freqs_cis|rope_freqs(?:\.weight)?|cos_cached|sin_cached)$|rotary_emb\.\w+$"),
+    (re.compile(r"(?:^|[._/])(?:inv_freq|freqs_cis|rope_(?:freqs|factors_\w+)(?:\.weight)?|cos_cached|sin_cached)$|rotary_emb\.\w+$"),
      "a table of rotary frequencies"),
     (re.compile(r"(?:^|[./])(?:attn_mask|causal_mask|masked_bias|triangular_mask|tril|attention_mask)$"), "a mask"),
     (re.compile(r"(?:^|[./])(?:log_one_minus_|sqrt_|sqrt_recip_|sqrt_recipm1_)?(?:one_minus_)?alphas_cumprod(?:_prev)?$"),
@@ -25,7 +25,7 @@ _BUFFERS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?:^|[./])(?:pixel_(?:mean|std)|image_(?:mean|std)|anchors|anchor_grid|mel_filters|mel_fb)$"),
      "a constant of the input pipeline"),
     (re.compile(r"_buffer$|(?:^|[./])(?:hann_)?window$|(?:^|[./])stft\w*\.weight$"), "a fixed filter"),
-    (re.compile(r"(?:^|[./])vector_u$|(?:^|[./])e_score_correction_bias$"), "a running estimate, not trained by gradient"),
+    (re.compile(r"(?:^|[./])vector_u$|(?:^|[./])(?:e_score_correction_bias|exp_probs_b(?:\.bias)?)$"), "a running estimate, not trained by gradient"),
     (re.compile(r"(?:^|[._/])(?:input|output|activation|[kvq]|kv|prob)_(?:global_)?scale$"), "the scale of quantised activations"),
     (re.compile(r"[./](?:adam_[mv]|exp_avg(?:_sq)?|momentum_buffer|Momentum|velocity|ExponentialMovingAverage)(?:_\d+)?(?::0)?$"),
      "optimizer state"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from regaudit.layers.architecture import Architecture
 from regaudit.layers.names import LEAVES, components, natural, parent, unwrapped
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from regaudit.layers.values import Values
+
+
+Framework: TypeAlias = Literal["", "JAX", "MLX"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,11 +80,13 @@ class Surroundings:
         architecture: Facts of the configuration.
         shapes: Shapes of the main arrays, by module path.
         is_conv1d: The attention and MLP weights follow GPT-2's Conv1D, which stores (in, out).
+        framework: Whose conventions the file follows, where its format tells; else "".
     """
 
     architecture: Architecture = field(default_factory=Architecture)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     is_conv1d: bool = False
+    framework: Framework = ""
 
     @cached_property
     def first_windows(self) -> frozenset[str]:

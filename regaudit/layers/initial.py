@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Settings: TypeAlias = Mapping[str, str | int | float | bool]
 
 # Standard deviation of a normal cut off at two standard deviations, over that of the normal
-# (Keras' TruncatedNormal does not correct for it; science.md A1.2).
+# (Keras' TruncatedNormal does not correct for it).
 _TRUNCATION = 0.87962566103423978
 _FROM_CONFIG = frozenset({Role.DENSE, Role.ATTENTION, Role.EMBEDDING, Role.POSITIONAL})
 

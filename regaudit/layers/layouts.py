@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regaudit.layers.names import components, parent
-from regaudit.layers.roles import Decision, is_einsum
+from regaudit.layers.roles import EINSUMS, Decision, is_einsum
 from regaudit.records import Axis, Confidence, Role
 
 if TYPE_CHECKING:
@@ -40,22 +40,36 @@ def layout(bundle: Bundle, kernel: Values, decision: Decision, around: Surroundi
         return _table(kernel, role)
     if kernel.ndim == 1:
         return Layout(axes=(IN,), role=role, reason="one weight for each input, a single output")
+    if kernel.ndim == 2 and role is Role.DEPTHWISE:
+        return Layout(axes=(OUT, TAP), role=role, reason="one filter for each channel: (channels, taps)")
     if kernel.ndim == 2:
         axes, reason, confidence = _dense(bundle, kernel, around)
         return Layout(axes=axes, role=role, reason=reason, confidence=confidence)
-    if kernel.ndim > 5:
-        return Layout(axes=(), role=role, reason=f"{kernel.ndim} axes: no known layout", confidence=Confidence.LOW)
-    if bundle.type == "Bilinear":
-        return Layout(axes=(OUT, IN, IN), role=role, reason="torch's Bilinear stores (out, in, in)")
-    if not bundle.kernel_leaf and role is Role.ATTENTION:
-        return Layout(
-            axes=(), role=role, reason="a projection over heads; its order is unknown", confidence=Confidence.LOW
-        )
+    if special := _unlike_convolutions(bundle, kernel, role):
+        return special
     if bundle.kernel_leaf == "kernel" and is_einsum(bundle, around):
         return _einsum(bundle, kernel, role)
     if bundle.kernel_leaf in {"kernel", "depthwise_kernel", "pointwise_kernel", "w"}:
         return _conv_last(bundle, kernel, decision, around)
+    if around.framework == "MLX" and bundle.kernel_leaf == "weight":
+        return _conv_mlx(bundle, kernel, decision, around)
     return _conv_first(bundle, kernel, decision, around)
+
+
+def _unlike_convolutions(bundle: Bundle, kernel: Values, role: Role) -> Layout | None:
+    """Return the axes of a kernel of three axes or more that is no convolution."""
+    if kernel.ndim > 5:
+        return Layout(axes=(), role=role, reason=f"{kernel.ndim} axes: no known layout", confidence=Confidence.LOW)
+    if bundle.type == "Bilinear":
+        return Layout(axes=(OUT, IN, IN), role=role, reason="torch's Bilinear stores (out, in, in)")
+    if kernel.ndim == 3 and role is Role.ATTENTION and bundle.kernel_leaf in {"", "weight"} and not bundle.type:
+        return Layout(
+            axes=(), role=role, reason="a projection over heads; its order is unknown", confidence=Confidence.LOW
+        )
+    if bundle.last in EINSUMS and len(EINSUMS[bundle.last]) == kernel.ndim and not bundle.type:
+        axes = tuple(Axis(each) for each in EINSUMS[bundle.last])
+        return Layout(axes=axes, role=role, reason=f"Gemma's {bundle.last}: {', '.join(axes)}")
+    return None
 
 
 def is_in_out(bundle: Bundle) -> bool:
@@ -75,7 +89,8 @@ def _dense(bundle: Bundle, kernel: Values, around: Surroundings) -> tuple[tuple[
     first, second = kernel.shape
     if around.is_conv1d and bundle.last in _CONV1D_NAMES and bundle.kernel_leaf == "weight":
         return (IN, OUT), "GPT-2's Conv1D stores (in, out)", Confidence.HIGH
-    is_swapped = is_in_out(bundle)
+    # Arrays without a leaf's name (Gemma's `linear`) follow their framework.
+    is_swapped = is_in_out(bundle) or (around.framework == "JAX" and not bundle.kernel_leaf)
     axes = (IN, OUT) if is_swapped else (OUT, IN)
     named = "(in, out)" if is_swapped else "(out, in)"
     length = bundle.bias.size if bundle.bias is not None else None
@@ -114,10 +129,8 @@ def _conv_last(bundle: Bundle, kernel: Values, decision: Decision, around: Surro
             role=Role.DEPTHWISE,
             reason="one filter for each channel: (taps, channels, multiplier)",
         )
-    if decision.role is Role.CONV_TRANSPOSE or (before != last and _bias_size(bundle) == before):
-        return Layout(
-            axes=(*taps, OUT, IN), role=Role.CONV_TRANSPOSE, reason="a transposed convolution stores (taps, out, in)"
-        )
+    if transposed := _transposed_last(bundle, kernel, decision, around):
+        return transposed
     if (
         before == 1 < last
         and decision.role is Role.CONV
@@ -131,6 +144,44 @@ def _conv_last(bundle: Bundle, kernel: Values, decision: Decision, around: Surro
         role=decision.role,
         reason=f"arrays named {bundle.kernel_leaf} are stored (taps, in, out)",
     )
+
+
+def _transposed_last(bundle: Bundle, kernel: Values, decision: Decision, around: Surroundings) -> Layout | None:
+    """Return the axes of a transposed convolution: (taps, out, in) in Keras and Haiku, (taps, in, out) in Flax.
+
+    Source: keras.layers.Conv2DTranspose; flax.linen.ConvTranspose, where `transpose_kernel` is False by default.
+    """
+    taps = (TAP,) * (kernel.ndim - 2)
+    before, last = kernel.shape[-2:]
+    length = _bias_size(bundle)
+    is_swapped = before != last and length == before
+    is_named = decision.role is Role.CONV and not bundle.type and _names(bundle, _TRANSPOSED)
+    if not (is_swapped or is_named or decision.role is Role.CONV_TRANSPOSE):
+        return None
+    is_flax = around.framework == "JAX" and bundle.kernel_leaf == "kernel"
+    is_told = before != last and length in {before, last}
+    if not is_swapped and not bundle.type and (is_flax or is_told):
+        reason = "its name speaks of a transposed convolution, which Flax stores (taps, in, out)"
+        return Layout(axes=(*taps, IN, OUT), role=Role.CONV_TRANSPOSE, reason=reason)
+    sure = Confidence.HIGH if is_swapped or bundle.type else Confidence.MEDIUM
+    reason = "a transposed convolution stores (taps, out, in)"
+    return Layout(axes=(*taps, OUT, IN), role=Role.CONV_TRANSPOSE, reason=reason, confidence=sure)
+
+
+def _conv_mlx(bundle: Bundle, kernel: Values, decision: Decision, around: Surroundings) -> Layout:
+    """Return the axes where MLX wrote them: out first, in last, for transposed convolutions too.
+
+    Source: mlx.nn.Conv2d, ConvTranspose2d: weight (out_channels, kernel, kernel, in_channels / groups).
+    """
+    taps = (TAP,) * (kernel.ndim - 2)
+    first, last = kernel.shape[0], kernel.shape[-1]
+    role, reason = decision.role, "MLX stores (out, taps, in)"
+    is_fed = around.has_colour_stem or first in around.out_lengths
+    if role is Role.CONV and _names(bundle, _TRANSPOSED):
+        role, reason = Role.CONV_TRANSPOSE, f"its name speaks of a transposed convolution; {reason}"
+    elif last == 1 < first and role is Role.CONV and _is_depthwise(bundle, around, is_fed=is_fed):
+        role, reason = Role.DEPTHWISE, f"{_one_channel(first)}; {reason}"
+    return Layout(axes=(OUT, *taps, IN), role=role, reason=reason)
 
 
 def _conv_first(bundle: Bundle, kernel: Values, decision: Decision, around: Surroundings) -> Layout:

@@ -17,6 +17,8 @@ _INNER_WRAPPERS = re.compile(
 )
 # DataParallel, PEFT and the collections of Flax stand in front.
 _OUTER_WRAPPERS = re.compile(r"^(?:module\.|base_model\.model\.|params[./]|batch_stats[./])+(?=.)")
+_COLLECTION = re.compile(r"(?<=/)(?:params|batch_stats)/(?=.)")  # of a train state: its module has arrays in both
+_BOXED = re.compile(r"/(?:raw_)?value$")  # variables of flax.nnx, partitioned arrays of flax.linen
 _SAVED = re.compile(r"\.modules_to_save(?:\.[\w-]+)?(?=\.\w+$)")  # PEFT's trained copy of a whole module
 
 LEAVES: dict[str, Use] = {
@@ -29,6 +31,7 @@ LEAVES: dict[str, Use] = {
     **dict.fromkeys(("running_var", "moving_variance", "var", "variance"), Use.VARIANCE),
 }
 
+MLX_RECURRENT = frozenset({"Wx", "Wh", "Wxh", "Whh"})  # mlx.nn: LSTM and GRU, RNN
 RECURRENT_LEAF = re.compile(r"^(weight|bias)_(ih|hh|hr)(_l\d+(?:_reverse)?)?$")
 _REPARAMETRIZED = re.compile(r"^(?:weight(?:_[ih]h_l\d+(?:_reverse)?)?|kernel|bias)_(?:g|v|orig|mask|u|bar|base)$")
 _FP8_SCALE = re.compile(r"^(?:weight|kernel)_scale(?:_inv)?$")
@@ -105,14 +108,25 @@ def _cut(name: str) -> tuple[str, str]:
     """Return module and leaf of a path; a last component that names no known leaf is a module of its own."""
     module = parent(name)
     leaf = name[len(module) :]
-    known = leaf in LEAVES or RECURRENT_LEAF.match(leaf) or _REPARAMETRIZED.match(leaf) or _FP8_SCALE.match(leaf)
+    known = (
+        leaf in LEAVES
+        or leaf in MLX_RECURRENT
+        or RECURRENT_LEAF.match(leaf)
+        or _REPARAMETRIZED.match(leaf)
+        or _FP8_SCALE.match(leaf)
+    )
     return (module[:-1], leaf) if known else (name, "")
 
 
 def _address(name: str) -> Address:
-    path = unwrapped(name.removesuffix(":0"))
+    path = unwrapped(_COLLECTION.sub("", _unboxed(name.removesuffix(":0"))))
     special = _special(path)
     return Address(name, *(special or _cut(path)))
+
+
+def _unboxed(path: str) -> str:
+    inner = _BOXED.sub("", path)
+    return inner if components(inner)[-1] in LEAVES else path  # `attn/value` is an array of its own
 
 
 def _special(path: str) -> tuple[str, str] | None:

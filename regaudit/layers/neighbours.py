@@ -45,8 +45,8 @@ _DIGITS = re.compile(r"\d+")
 _NUMBERED = re.compile(r"_?\d+$")
 _NUMBER = re.compile(r"\d{1,9}$")
 _NORMED_PARTS = {
-    "query": ("q_norm", "norm_q", "query_norm", "q_layernorm"),
-    "key": ("k_norm", "norm_k", "key_norm", "k_layernorm"),
+    "query": ("q_norm", "norm_q", "query_norm", "q_layernorm", "attn_q_norm"),
+    "key": ("k_norm", "norm_k", "key_norm", "k_layernorm", "attn_k_norm"),
 }
 _HEADS = re.compile(
     r"^(?:[\w-]+/)?(?:(?:model|net|network|core|generator|discriminator)\.){0,2}(?:lm_head|embed_out|classifier|cls|fc|head|heads|score"
@@ -211,6 +211,11 @@ def _normed_part(kernel: Layer, norms: Mapping[str, Layer]) -> str:
 
 def _before_sum(kernel: Layer, norms: Mapping[str, Layer]) -> str:
     """Return the normalization between an output projection and the residual sum (Gemma 2, OLMo 2)."""
+    beside = parent(kernel.name)
+    if f"{beside}post_ffw_norm" in norms:  # the same in GGUF
+        name = {"attn_output": "post_attention_norm", "ffn_down": "post_ffw_norm"}.get(components(kernel.name)[-1], "")
+        norm = norms.get(beside + name) if name else None
+        return norm.name if norm and _fits(kernel, norm) else ""
     path = kernel.name.rpartition(".")[0].rpartition(".")[0] + "."
     if f"{path}post_feedforward_layernorm" not in norms:
         return ""

@@ -56,7 +56,7 @@ class Dequantised:
         return frozenset(name for kernel in self.kernels.values() for name in kernel.values.tensors)
 
 
-# Layouts of formats.md section 2 ("Quantised weights inside safetensors").
+# Layouts of quantised weights inside safetensors, by the names that their tools give.
 SCHEMES: tuple[Scheme, ...] = (
     Scheme(name="GPTQ or AWQ", packed="qweight", proof="scales", helpers=("qzeros", "g_idx"), unpack=gptq_or_awq),
     Scheme(

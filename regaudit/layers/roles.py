@@ -45,25 +45,25 @@ _NORM = re.compile(
 _SLOPES = re.compile(r"p_?re_?lu|^act(?:ivation)?_?\d*$|snake", re.IGNORECASE)
 _POSITIONAL = re.compile(
     r"pos(?:ition(?:al)?)?(?:_?emb\w*|_?encod\w*|itions)?s?$|^wpe$|^embed_positions|position(?:al)?_(?:embed|encod)"
-    r"|relative_(?:attention|position)_bias(?:_table)?$|attention_biases$|rel_pos(?:_[hw])?$|^pe$"
+    r"|relative_(?:attention|position)_bias(?:_table)?$|attn_rel_b$|attention_biases$|rel_pos(?:_[hw])?$|^pe$"
 )
 _TOKENS = re.compile(
-    r"(?<!embed)(?<!emb)_tokens?_?\d*$|(?:cls|mask|class|query)_?(?:token\d*|embedding|embed)$|^latents?$"
+    r"(?<!embed)(?<!emb)_tokens?_?\d*$|(?:cls|mask|class|query)_?(?:token\d*|embedding|embed|embd)$|^latents?$"
 )
 _EMBEDDING = re.compile(
-    r"^(?:wte|shared|lookup|tok_?emb\w*|token_embd|codebooks?)$|(?:^|_)(?:emb|embed|embeds|embedding|embeddings)(?:_tokens|_in|_layer)?(?:_\d+)?$"
+    r"^(?:wte|shared|lookup|tok_?emb\w*|token_embd|token_types|codebooks?)$|(?:^|_)(?:emb|embed|embeds|embedding|embeddings)(?:_tokens|_in|_layer)?(?:_\d+)?$"
 )
 _IS_ATTENTION = re.compile(r"attn|attention|mha|(?:^|[._])sa(?:[._]|$)", re.IGNORECASE)
 _PROJECTION = re.compile(
     r"^(?:to_)?(?:q|k|v|qkv|kv|query|key|value|qk)(?:_?(?:proj|lin|linear))?(?:_[ab])?$|^(?:wq|wk|wv|wo|wqkv)$"
-    r"|^(?:q|k|v|o)_proj$|^query_key_value$|^c_attn$|^q_attn$|^in_proj_weight$|^w_pack$|^attn_(?:q|k|v|qkv|output|out)$"
+    r"|^(?:q|k|v|o)_proj$|^query_key_value$|^c_attn$|^q_attn$|^in_proj_weight$|^w_pack$|^(?:cross_)?attn_(?:q|k|v|qkv|kv|output|out)(?:_[ab](?:_mqa)?)?$"
     r"|^add_[qkv]_proj$|^linear_(?:q|k|v|out|qkv)$|^out_lin$|^(?:query|key|value|qkv)_?(?:proj|projection|layer)$"
     r"|^attention_output$|^to_out$",
     re.IGNORECASE,
 )
 _PARTS = {"q": "query", "k": "key", "v": "value"}
 _PART = re.compile(
-    r"^(?:to_|add_|linear_|attn_|w)?(?P<letter>[qkv])(?:_?(?:proj|lin|linear))?$"
+    r"^(?:to_|add_|linear_|(?:cross_)?attn_|w)?(?P<letter>[qkv])(?:_?(?:proj|lin|linear))?$"
     r"|^(?P<word>query|key|value)s?(?:_?(?:proj|projection|layer|lin))?$",
     re.IGNORECASE,
 )
@@ -79,13 +79,29 @@ _PLAIN = re.compile(
 )
 # State-space and layer-scale parameters: real weights, but no kernel and no normalization.
 _VECTOR = re.compile(
-    r"^(?:A_log|D|dt_bias|A|logit_scale|logit_bias|temperature|tau|ls\d*|layer_?scale\w*|scale|gamma(?:_\d)?|lambda\w*|time_\w+)$"
+    r"^(?:A_log|D|dt_bias|A|logit_scale|logit_bias|temperature|tau|ls\d*|layer_?scale\w*|scale|gamma(?:_\d)?|lambda\w*|time_\w+|ssm_[ad]|attn_sinks)$"
 )
+_GGUF_VECTORS = frozenset({"attn_sinks", "layer_output_scale"})  # written with .weight, as kernels are
+# Gemma's projections are einsums of their own, without a module that would tell them (google-deepmind/gemma).
+EINSUMS = {
+    "q_einsum": ("out", "in", "out"),
+    "kv_einsum": ("out", "out", "in", "out"),
+    "qkv_einsum": ("out", "out", "in", "out"),
+    "attn_vec_einsum": ("in", "in", "out"),
+    "gating_einsum": ("out", "in", "out"),
+}
+_GENERAL = re.compile(r"^(?:DenseGeneral|LinearGeneral|Einsum)(?:_\d+)?$")
 
 
 def decide(bundle: Bundle, around: Surroundings) -> Decision:
     """Return what the module does. Depthwise and transposed convolutions are told apart by `layouts`."""
-    return _by_type(bundle, around) or _by_siblings(bundle) or _by_name(bundle, around) or _by_shape(bundle, around)
+    return (
+        _by_type(bundle, around)
+        or _by_siblings(bundle)
+        or _by_one_program(bundle)
+        or _by_name(bundle, around)
+        or _by_shape(bundle, around)
+    )
 
 
 def _by_type(bundle: Bundle, around: Surroundings) -> Decision | None:
@@ -113,6 +129,19 @@ def _by_siblings(bundle: Bundle) -> Decision | None:
         return _sure(
             Role.NORM, _norm_op(bundle), "its weight and its bias have one shape: an element-wise scale and offset"
         )
+    return None
+
+
+def _by_one_program(bundle: Bundle) -> Decision | None:
+    """Return what a name says that only one program writes."""
+    kernel, last = bundle.kernel, bundle.last
+    if last == "ssm_conv1d" and kernel is not None and kernel.ndim == 2:
+        return _sure(
+            Role.DEPTHWISE, "Conv1d", "ssm_conv1d is llama.cpp's name of a state space model's causal convolution"
+        )
+    if last in EINSUMS and kernel is not None and kernel.ndim == len(EINSUMS[last]):
+        role = Role.DENSE if last == "gating_einsum" else Role.ATTENTION
+        return _sure(role, "Einsum", f"{last} is the name of a projection in Gemma")
     return None
 
 
@@ -149,6 +178,10 @@ def _vector_by_name(bundle: Bundle) -> Decision | None:
         return _likely(Role.POSITIONAL, "", f"{last} is the name of a table of positions or tokens")
     if not bundle.kernel_leaf and _VECTOR.match(last):
         return _likely(Role.UNKNOWN, "", f"{last} is the name of a parameter that is neither kernel nor normalization")
+    if last in _GGUF_VECTORS:
+        return _likely(Role.UNKNOWN, "", f"{last} is the name of a parameter that is neither kernel nor normalization")
+    if last == "ffn_gate_inp_shexp":
+        return _sure(Role.DENSE, "Linear", "one weight for each input: the gate of the expert that all tokens share")
     has_array = bundle.kernel is not None or any(LEAVES.get(leaf) is Use.SCALE for leaf in bundle.values)
     if has_array and _NORM.search(last):
         return _sure(Role.NORM, _norm_op(bundle), f"{last} is the name of a normalization, and its weight is a vector")
@@ -179,7 +212,7 @@ def is_einsum(bundle: Bundle, around: Surroundings) -> bool:
     """Return whether a kernel projects over heads, (in, heads, dim) or (heads, dim, out), and is no convolution."""
     if bundle.type:
         return bundle.type in {"EinsumDense", "DenseGeneral"} or "Attention" in bundle.type
-    if bundle.bias is not None and bundle.bias.ndim > 1:
+    if (bundle.bias is not None and bundle.bias.ndim > 1) or _GENERAL.match(bundle.last):
         return True
     return _has_trio(bundle, around)
 
@@ -225,7 +258,9 @@ def part_of(bundle: Bundle, role: Role, around: Surroundings) -> str:
     if role is Role.ATTENTION and (match := _PART.match(bundle.last)):
         return _PARTS[(match["letter"] or match["word"])[0].lower()]
     # Mamba starts its bias at the inverse softplus of the time steps, -7 to -2 (Gu and Dao, 2023).
-    return "time step" if bundle.last == "dt_proj" and parent(bundle.path) + "A_log" in around.shapes else ""
+    steps = {"dt_proj": "A_log", "ssm_dt": "ssm_a"}  # the second as in GGUF
+    beside = parent(bundle.path) + steps.get(bundle.last, "")
+    return "time step" if bundle.last in steps and beside in around.shapes else ""
 
 
 def _has_trio(bundle: Bundle, around: Surroundings) -> bool:

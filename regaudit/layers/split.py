@@ -11,7 +11,7 @@ from regaudit.layers.names import components
 from regaudit.records import Axis, Layer, Parameter, Role, Use
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from regaudit.layers.architecture import Architecture
     from regaudit.records import Array
@@ -137,6 +137,8 @@ def _plan(stem: str, total: int, inputs: int, role: Role, architecture: Architec
 def _qkv(stem: str, total: int, inputs: int, a: Architecture) -> Plan | str:
     if stem == "in_proj" and total != 3 * inputs:
         return ""
+    if stem == "attn_qkv":  # llama.cpp's converters put the rows in this order, whatever the model's own was
+        a = replace(a, model_type="", grouped=False)
     unknown = "query, key and value are fused in an order that nothing tells: measured together"
     if a.model_type in _UNKNOWN_ORDER:
         return unknown
@@ -163,5 +165,17 @@ def _fused(lengths: tuple[int, ...], groups: int, order: str) -> Plan:
 
 def split_all(layers: Iterable[Layer], architecture: Architecture) -> Iterator[Layer]:
     """Yield every layer, the fused ones in parts."""
+    layers = tuple(layers)
+    widths = {layer.name: kernel.extent(Axis.IN) for layer in layers if (kernel := layer.get(Use.KERNEL))}
     for layer in layers:
-        yield from split(layer, architecture)
+        yield from _gate_and_up(layer, widths) or split(layer, architecture)
+
+
+def _gate_and_up(layer: Layer, widths: Mapping[str, int]) -> tuple[Layer, ...]:
+    """Return the parts of an `ffn_up` of GGUF that holds the gate too (Phi-3, GLM-4): ffn_down takes half of its rows."""
+    stem, kernel = layer.name.removesuffix("ffn_up"), layer.get(Use.KERNEL)
+    is_up = stem != layer.name and kernel is not None and f"{stem}ffn_gate" not in widths
+    if not is_up or kernel is None or kernel.extent(Axis.OUT) != 2 * widths.get(f"{stem}ffn_down", -1):
+        return ()
+    half = kernel.extent(Axis.OUT) // 2
+    return parts(layer, Plan(names=_GATE_UP, lengths=(half, half), reason="gate and up are fused: measured apart"))

@@ -69,7 +69,7 @@ def _layer(checkpoint: Checkpoint, name: str, group: list[Tensor], module: Modul
             parameters[tensor.use] = stored(checkpoint, tensor).parameter(tensor.use, axes)
     kernel = parameters.get(Use.KERNEL)
     role, op = _role(checkpoint, name, group, module, kernel)
-    said = f"the file's graph says how it is used: {op}" if op else "the file says how it is used"
+    said = f"the file says how it is used{f': {op}' if op else ''}"
     return Layer(
         name=name,
         role=role,

@@ -65,6 +65,8 @@ _TRANSFORMER_NAME: Final = re.compile(
 )
 _KERAS_LEAF: Final = re.compile(r"(?:^|[./])(?:\w*_)?kernel(?::0)?$|(?:^|[./])embeddings(?::0)?$")
 _FLAX_NAME: Final = re.compile(r"(?:^|[./])(?:params[./]|[A-Z]\w*_\d+[./]|embedding$)")
+_SOLVED: Final = re.compile(r"(?:^|[./])coef_$")  # scikit-learn's linear estimators are solved for, not initialised
+_ESTIMATOR: Final = re.compile(r"(?:^|[./])coefs_\.\d+$")  # its MLPs start from Glorot's interval
 _KERAS_OP: Final = re.compile(r"Dense$|\dD(?:Transpose)?$")
 
 
@@ -92,6 +94,8 @@ def initial_std(layer: Layer, kernel: Parameter) -> tuple[float, str]:
     if layer.initial_std is not None:
         return layer.initial_std, f"declared by the checkpoint: standard deviation {layer.initial_std:g}"
     require(bool(kernel.axes), ORIENTATION_UNKNOWN)
+    is_solved = any(_SOLVED.search(name) for name in kernel.tensors)
+    require(not is_solved, "a linear estimator is solved for: it has no initialisation to grow from")
     framework = _framework(layer, kernel)
     chosen = _CHOICE[framework](layer, kernel)
     fan_in, fan_out = keras_matrix(layer, kernel) if chosen is ORTHOGONAL else _fans(layer, kernel, framework)
@@ -115,7 +119,8 @@ def _torch(layer: Layer, kernel: Parameter) -> Initialisation:
         return TRANSFORMER
     if layer.role is Role.EMBEDDING:
         return TORCH_EMBEDDING
-    return GLOROT if _is_fused_attention(kernel) else TORCH_DEFAULT
+    is_glorot = _is_fused_attention(kernel) or any(_ESTIMATOR.search(name) for name in kernel.tensors)
+    return GLOROT if is_glorot else TORCH_DEFAULT
 
 
 def _keras(layer: Layer, kernel: Parameter) -> Initialisation:

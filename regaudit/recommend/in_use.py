@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regaudit.penalties.units import NORM_OF_KIND, NoStrength, Strength, canonical, distinct
+from regaudit.penalties.units import NORM_OF_KIND, UNITS, NoStrength, Strength, canonical, distinct
 from regaudit.records import Norm, Site
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Declared sites that are a layer's kernel under another word; what is missing here (scale, offset, inputs) is none.
 _SITES = {"bias": Site.BIAS, "activity": Site.ACTIVITY}
-_DECAYS = frozenset({"weight_decay", "decoupled_weight_decay"})  # in use even where they have no λ
+_DECAYS = frozenset({"weight_decay", "decoupled_weight_decay"})
 _NOT_A_SITE = frozenset({"scale", "offset", "inputs", "loss"})
 
 
@@ -26,7 +26,8 @@ class InUse:
     Args:
         site: What it acts on.
         norm: L1 or L2.
-        strength: λ in Keras' unit; None for decoupled decay and for the decay of an unknown optimizer.
+        strength: λ in Keras' unit; None for decoupled decay, for the decay of an unknown optimizer, and where λ depends on
+            the number of training examples (scikit-learn's alpha and C).
         number: As the file has it.
         entries: The declarations that say so, at least one.
         others: The other penalties that are declared, one declaration for each.
@@ -40,6 +41,11 @@ class InUse:
     entries: tuple[Declared, ...]
     others: tuple[Declared, ...]
     no_strength: str
+
+    @property
+    def is_decay(self) -> bool:
+        """Whether it is declared as weight decay of an optimizer."""
+        return self.entries[0].kind in _DECAYS
 
 
 def in_use(declared: tuple[Declared, ...]) -> InUse | None:
@@ -70,8 +76,14 @@ def in_use(declared: tuple[Declared, ...]) -> InUse | None:
         number=number,
         entries=tuple(entries),
         others=tuple(group[0] for other, group in found.items() if other != key),
-        no_strength=reason.reason if isinstance(reason, NoStrength) else "",
+        no_strength=_sentence(entries[0], reason) if isinstance(reason, NoStrength) else "",
     )
+
+
+def _sentence(entry: Declared, reason: NoStrength) -> str:
+    if entry.unit in UNITS:
+        return reason.reason
+    return f"It has no λ in Keras' unit{f': {entry.note}' if entry.note else ''}."
 
 
 def _penalty(entry: Declared) -> tuple[Site, Norm, float | None, float] | None:
@@ -81,6 +93,4 @@ def _penalty(entry: Declared) -> tuple[Site, Norm, float | None, float] | None:
         return None
     strength = canonical(entry)
     value = strength.value if isinstance(strength, Strength) else None
-    if value is None and entry.kind not in _DECAYS:
-        return None
     return _SITES.get(entry.site, Site.KERNEL), norm, value, number

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regaudit.effects.base import scale_text
+from regaudit.penalties.units import NORM_OF_KIND, UNITS
 from regaudit.recommend.words import counted, number
 from regaudit.records import Action, Norm, Reason, Site
 
@@ -71,6 +72,8 @@ def decide(model: Model) -> Plan:
     used = model.in_use
     if not used:
         return _default(model, collapse)
+    if used.strength is None and not used.is_decay:
+        return _without_lambda(used, collapse)
     if collapse and used.site is Site.KERNEL and used.strength is not None:
         return _reduced(used, used.strength, collapse)
     return _relative_to(model, used)
@@ -200,9 +203,35 @@ def _keep_decay(model: Model, used: InUse) -> Plan:
     )
 
 
+def _without_lambda(used: InUse, collapse: Reason | None) -> Plan:
+    # A number such as scikit-learn's alpha or C stays in its own unit: its λ needs what the file does not hold.
+    entry = used.entries[0]
+    text = f"The file declares {used.site} {used.norm.upper()} {number(used.number)} ({entry.where}), whose λ is not known. {used.no_strength}"
+    if collapse:
+        is_inverse = entry.unit in UNITS and UNITS[entry.unit].inverse
+        text = (
+            f"{collapse.text} {text} Take {'ten times' if is_inverse else 'a tenth of'} this number: a weaker penalty."
+        )
+    else:
+        text += " Keep it as it is: nothing in the weights speaks against it."
+    return Plan(
+        action=Action.REDUCE if collapse else Action.KEEP,
+        site=used.site,
+        norm=used.norm,
+        strength=None,
+        low=None,
+        high=None,
+        basis="weights" if collapse else "declared",
+        confidence=SURE_OF_REDUCE if collapse else SURE_OF_KEEP,
+        because=Reason(text=text, measure=f"declared.{used.norm}", value=used.number),
+    )
+
+
 def _default(model: Model, collapse: Reason | None) -> Plan:
     recipe = model.recipe
-    text = "The file declares no penalty, and weights alone cannot show overfitting: this is the field's default."
+    is_open = any(e.kind in NORM_OF_KIND and e.value is None for e in model.audit.declared)
+    known = "no penalty whose strength could be read" if is_open else "no penalty"
+    text = f"The file declares {known}, and weights alone cannot show overfitting: this is the field's default."
     because = Reason(text=text, measure="declared.penalties", value=0.0)
     if collapse:
         text = f"{collapse.text} The file declares no penalty that did this; in its place take the field's default."

@@ -66,6 +66,8 @@ def _apply(model: Model, plan: Plan) -> dict[str, str]:
     """Return the lines to paste; those of AdamW where that is what the model is trained with; none where nothing was measured."""
     if not model.kernels and any(skip.blocking for skip in model.audit.coverage.skipped):
         return {}
+    if plan.site is not Site.NONE and plan.strength is None:
+        return {}  # what is declared stays in its own unit
     if plan.site is Site.NONE or plan.strength is None:
         return {
             "keras": keras_lines(Site.NONE, None, 0.0),

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from regaudit.effects.base import scale_text
-from regaudit.penalties.units import timescale
+from regaudit.penalties.units import Strength, canonical, timescale
 from regaudit.recommend.words import counted, number, share
 from regaudit.records import Action, Alternative, Norm, Reason, Site
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Out of 30 small networks, each retrained under 37 penalties: how many had this as their best.
 BEST_OF_30 = {(Site.KERNEL, Norm.L2): 14, (Site.KERNEL, Norm.L1): 7, (Site.ACTIVITY, None): 4, (Site.BIAS, None): 2}
 NONE_BEST_OF_30 = 3
+_EXAMPLES = (1_000, 100_000)  # training examples: a table that scikit-learn is used for, and a large one
 _EXAMPLE_RATE = 1e-3  # AdamW's default
 MOST_REASONS = 6  # a reader takes in no more
 SPARSE_ENOUGH = 0.1  # of the weights exactly zero: size is then an argument for L1 (our choice)
@@ -43,6 +44,7 @@ def rationale(model: Model, plan: Plan) -> tuple[Reason, ...]:
         _also_declared(model, plan),
         _state(model),
         _strength(model, plan),
+        _by_examples(model, plan),
         _spread(plan),
         _scale_free(kernels),
         _added_loss(kernels, plan),
@@ -109,6 +111,22 @@ def _strength(model: Model, plan: Plan) -> Reason | None:
     if not is_recipe or plan.decay is not None:
         return None
     return Reason(text=model.recipe.why, measure="recipe", value=model.recipe.value)
+
+
+def _by_examples(model: Model, plan: Plan) -> Reason | None:
+    """Return what a declared number amounts to at some numbers of training examples, where λ depends on them."""
+    if plan.strength is not None or not model.in_use or plan.site is Site.NONE:
+        return None
+    found = [canonical(model.in_use.entries[0], examples=examples) for examples in _EXAMPLES]
+    values = [each.value for each in found if isinstance(each, Strength)]
+    if len(values) < len(_EXAMPLES):
+        return None
+    listed = ", ".join(f"{number(v)} at N = {n:,}" for v, n in zip(values, _EXAMPLES, strict=True))
+    recipe = model.recipe
+    text = (
+        f"In Keras' unit that is {listed}; {recipe.kind} usually takes {number(recipe.low)} to {number(recipe.high)}."
+    )
+    return Reason(text=text, measure="strength", value=values[0])
 
 
 def _scale_free(kernels: tuple[Subject, ...]) -> Reason | None:

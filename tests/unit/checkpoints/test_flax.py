@@ -193,3 +193,39 @@ def test_truncated_and_altered_anywhere_it_is_one_clear_error(tmp_path):
                 read_all(checkpoint)
         except CheckpointError:
             pass
+
+
+def adam(**trees):
+    return {"count": array(7, "int32", raw=struct.pack("<i", 7)), **trees}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"0": adam(mu={"d": {"w": array(W)}}, nu={"d": {"w": array(W * W)}}), "1": {}},
+        {"inner_state": {"1": {"0": adam(mu={"d": {"w": array(W)}}, nu={"d": {"w": array(W * W)}})}}},
+    ],
+    ids=["adam", "a chain within inject_hyperparams"],
+)
+def test_the_moments_of_optax_belong_to_the_parameters_of_the_same_path(tmp_path, state):
+    tree = {"opt_state": state, "params": {"d": {"w": array(W), "b": array(np.ones(4))}}}
+    with open_it(write(tmp_path / "m", tree)) as checkpoint:
+        [found] = checkpoint.moments
+        assert (found.tensor, found.step, found.family) == ("params/d/w", 7, "Adam")
+        np.testing.assert_array_equal(checkpoint.read(found.first, 0, 12), W.ravel())
+        np.testing.assert_array_equal(checkpoint.read(found.second, 0, 12), W.ravel() ** 2)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"mu": {"w": array(W)}},
+        {"mu": {"w": array(W)}, "nu": {"w": array(np.ones(()))}},
+        {"mu": {"x": array(W)}, "nu": {"x": array(W)}},
+        {"0": {"mu": {"w": array(W)}, "nu": {"w": array(W)}}, "1": {"mu": {"w": array(W)}, "nu": {"w": array(W)}}},
+    ],
+    ids=["Lion", "one number for all", "another model's", "two optimizers"],
+)
+def test_moments_that_do_not_fit_a_parameter_are_none(tmp_path, state):
+    with open_it(write(tmp_path / "m", {"params": {"w": array(W)}, "opt_state": state})) as checkpoint:
+        assert checkpoint.moments == ()

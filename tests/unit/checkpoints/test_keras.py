@@ -431,3 +431,73 @@ def test_without_h5py_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(MissingExtra, match=r"regaudit\[keras\]"):
         open_checkpoint(tmp_path / "a.h5")
+
+
+ADAM = {"compile_config": {"optimizer": {"class_name": "Adam", "config": {}}}}
+PAIRS = [moment for array in DENSE.values() for moment in (array + 1, array + 2)]
+BLOCKS = [*(array + 1 for array in DENSE.values()), *(array + 2 for array in DENSE.values())]
+
+
+STEP, RATE = np.int64(9), np.float32(0.1)
+
+
+def numbered(moments, scalars=(STEP, RATE)):
+    return {f"optimizer/vars/{i}": array for i, array in enumerate([*scalars, *moments])}
+
+
+@pytest.mark.parametrize("moments", [PAIRS, BLOCKS], ids=["pair by pair", "first ones first"])
+@pytest.mark.parametrize("scalars", [(STEP, RATE), (STEP,)], ids=["a rate", "a schedule"])
+def test_numbered_moments_of_adam_find_their_weights(tmp_path, moments, scalars):
+    write_keras(tmp_path / "m.keras", TWO | ADAM, hdf5(DENSE | numbered(moments, scalars)))
+    with open_checkpoint(tmp_path / "m.keras") as checkpoint:
+        assert [each.tensor for each in checkpoint.moments] == [each.name for each in checkpoint.tensors]
+        for each, array in zip(checkpoint.moments, DENSE.values(), strict=True):
+            np.testing.assert_array_equal(checkpoint.read(each.first, 0, array.size), array.ravel() + 1)
+            np.testing.assert_array_equal(checkpoint.read(each.second, 0, array.size), array.ravel() + 2)
+            assert each.step == 9
+
+
+@pytest.mark.parametrize(
+    ("config", "weights", "moments"),
+    [
+        (TWO, DENSE, PAIRS),
+        (TWO | {"compile_config": {"optimizer": {"class_name": "Adamax", "config": {}}}}, DENSE, PAIRS),
+        (TWO | ADAM, DENSE, [*PAIRS, *DENSE.values()]),
+        (TWO | ADAM, DENSE, PAIRS[2:]),
+        (
+            sequential(layer("Dense", "a", use_bias=False), layer("Dense", "b", use_bias=False)) | ADAM,
+            {"layers/dense/vars/0": kernel(3, 3), "layers/dense_1/vars/0": kernel(3, 3)},
+            [kernel(3, 3) for _ in range(4)],
+        ),
+        (
+            sequential(layer("MultiHeadAttention", "mha", use_bias=False)) | ADAM,
+            {f"layers/multi_head_attention/{part}_dense/vars/0": kernel(6, 2, 3) for part in ("key", "query")},
+            [kernel(6, 2, 3) for _ in range(4)],
+        ),
+    ],
+    ids=["no optimizer is named", "Adamax", "AMSGrad", "a frozen layer", "two orders fit", "layers in a layer"],
+)
+def test_numbered_moments_that_could_be_another_weights_are_none(tmp_path, config, weights, moments):
+    write_keras(tmp_path / "m.keras", config, hdf5(weights | numbered(moments)))
+    with open_checkpoint(tmp_path / "m.keras") as checkpoint:
+        assert checkpoint.moments == ()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("adam/hidden_kernel_momentum", "adam/hidden_kernel_velocity"),
+        ("Adam/m/hidden/kernel:0", "Adam/v/hidden/kernel:0"),
+        ("Adam/hidden/kernel/m:0", "Adam/hidden/kernel/v:0"),
+        ("training/Adam/hidden/kernel/m:0", "training/Adam/hidden/kernel/v:0"),
+    ],
+    ids=["Keras 3", "Keras 2.11", "Keras 2.3", "Keras 2.2"],
+)
+@pytest.mark.parametrize("optimizer", ["Adam", "SGD"])
+def test_named_moments_of_legacy_files_find_their_weights(tmp_path, names, optimizer):
+    training = {"optimizer_config": {"class_name": optimizer, "config": {}}}
+    weights = {"hidden": {"hidden/kernel:0": kernel(2, 2)}}
+    (tmp_path / "m.h5").write_bytes(legacy(weights, config=TWO, training=training, optimizer=names))
+    with open_checkpoint(tmp_path / "m.h5") as checkpoint:
+        expected = [("hidden/kernel", "optimizer_weights/" + names[0].removesuffix(":0"))]
+        assert [(m.tensor, m.first.name) for m in checkpoint.moments] == (expected if optimizer == "Adam" else [])

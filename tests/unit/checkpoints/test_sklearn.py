@@ -198,6 +198,9 @@ def test_mlp_has_layers_activations_and_its_optimizer_apart(save, perceptron):
         np.testing.assert_array_equal(
             checkpoint.read(moment, 0, moment.size).reshape(moment.shape), perceptron.coefs_[0] * 2
         )
+        assert [(m.tensor, m.first.name, m.second.name, m.step) for m in checkpoint.moments] == [
+            (f"coefs_.{i}", f"_optimizer.ms.{i}", f"_optimizer.vs.{i}", 5) for i in range(2)
+        ]
         penalty, stopping = checkpoint.declared
         assert (penalty.kind, penalty.value, penalty.unit, penalty.site) == ("l2", 1e-3, "sklearn.MLP", "kernel")
         assert (stopping.kind, stopping.note) == ("early_stopping", "on 0.2 of the examples")

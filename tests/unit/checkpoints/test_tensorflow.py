@@ -351,3 +351,44 @@ def test_a_truncated_shard_is_refused_at_every_byte(tmp_path):
         shard.write_bytes(raw[:n])
         with pytest.raises(CorruptCheckpoint):
             open_it(index)
+
+
+SLOT = "/.OPTIMIZER_SLOT/optimizer/"
+
+
+@pytest.mark.parametrize(
+    ("variables", "tensor", "step"),
+    [
+        (
+            {"n/k" + SUFFIX: W, f"n/k{SLOT}m" + SUFFIX: W + 1, f"n/k{SLOT}v" + SUFFIX: W + 2, "optimizer/iter" + SUFFIX: 5},
+            "n/k",
+            5,
+        ),
+        ({"n/k": W, "n/k/Adam": W + 1, "n/k/Adam_1": W + 2, "global_step": 5}, "n/k", 5),
+        ({"bert/k": W, "bert/k/adam_m": W + 1, "bert/k/adam_v": W + 2}, "bert/k", None),
+    ],
+    ids=["TensorFlow 2", "TensorFlow 1", "BERT"],
+)  # fmt: skip
+def test_adams_moments_are_found_by_their_names(tmp_path, variables, tensor, step):
+    with open_it(write(tmp_path, variables)) as checkpoint:
+        [found] = checkpoint.moments
+        assert (found.tensor, found.step) == (tensor, step)
+        np.testing.assert_array_equal(checkpoint.read(found.first, 0, W.size), W.ravel() + 1)
+        np.testing.assert_array_equal(checkpoint.read(found.second, 0, W.size), W.ravel() + 2)
+
+
+def test_numbered_moments_of_keras_are_found_by_their_own_names(tmp_path):
+    own = {
+        "layer-0/kernel" + SUFFIX: "d/kernel",
+        "optimizer/_variables/1" + SUFFIX: "Adam/m/d/kernel",
+        "optimizer/_variables/2" + SUFFIX: "Adam/v/d/kernel",
+    }
+    with open_it(write(tmp_path, dict.fromkeys(own, W), graph=object_graph(own))) as checkpoint:
+        [found] = checkpoint.moments
+        assert (found.tensor, found.first.name, found.second.name) == ("d/kernel", "Adam/m/d/kernel", "Adam/v/d/kernel")
+
+
+def test_a_momentum_alone_is_no_pair_of_moments(tmp_path):
+    variables = {"n/k" + SUFFIX: W, f"n/k{SLOT}momentum" + SUFFIX: W, f"n/k{SLOT}m" + SUFFIX: W}
+    with open_it(write(tmp_path, variables)) as checkpoint:
+        assert checkpoint.moments == ()

@@ -62,3 +62,44 @@ def test_normalizations_need_no_names(grouped):
 def test_two_arrays_of_one_use_are_two_layers(grouped):
     said = dict.fromkeys(("a", "b"), ("fc", Use.KERNEL, (OUT, IN)))
     assert set(grouped({"a": np.ones((2, 2), "f4"), "b": np.ones((3, 2), "f4")}, said)) == {"fc", "fc#2"}
+
+
+def test_one_network_is_the_same_by_names_and_by_its_graph(grouped, checkpoint, numbers):
+    shapes = {"conv.weight": (8, 4, 3), "conv.bias": (8,), "rnn.weight_ih": (32, 8), "rnn.weight_hh": (32, 8),
+              "fc.weight": (3, 8), "fc.bias": (3,)}  # fmt: skip
+    arrays = {name: numbers(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items())}
+    named = group(checkpoint(arrays)).layers
+    exported = {
+        "c": arrays["conv.weight"], "cb": arrays["conv.bias"], "W": arrays["rnn.weight_ih"],
+        "R": arrays["rnn.weight_hh"], "m": np.ascontiguousarray(arrays["fc.weight"].T), "mb": arrays["fc.bias"],
+    }  # fmt: skip
+    said = {
+        "c": ("conv", Use.KERNEL, (OUT, IN, TAP)), "cb": ("conv", Use.BIAS, (OUT,)),
+        "W": ("rnn.weight_ih", Use.KERNEL, (OUT, IN)), "R": ("rnn.weight_hh", Use.KERNEL, (OUT, IN)),
+        "m": ("fc", Use.KERNEL, (IN, OUT)), "mb": ("fc", Use.BIAS, (OUT,)),
+    }  # fmt: skip
+    modules = (
+        Module(name="conv", type="Conv"),
+        Module(name="rnn.weight_ih", type="LSTM", settings={"gates": "ifgo"}),
+        Module(name="rnn.weight_hh", type="LSTM", settings={"gates": "ifgo"}),
+        Module(name="fc", type="MatMul"),
+    )
+    stated = grouped(exported, said, modules)
+    for each in named:
+        other = stated[each.name]
+        assert (other.role, other.part) == (each.role, each.part)
+        np.testing.assert_array_equal(matrix(other), matrix(each))
+
+
+def matrix(layer):
+    """Return the kernel with its OUT axis first."""
+    kernel = layer.get(Use.KERNEL)
+    return np.moveaxis(kernel.load(0, kernel.shape[0]), kernel.axes.index(OUT), 0)
+
+
+def test_an_estimator_is_a_dense_layer_with_one_output(grouped):
+    said = {"coef_": ("coef_", Use.KERNEL, (IN,)), "intercept_": ("coef_", Use.BIAS, ())}
+    arrays = {"coef_": np.ones(5, "f4"), "intercept_": np.ones((), "f4")}
+    layer = grouped(arrays, said, (Module(name="coef_", type="Ridge"),))["coef_"]
+    assert (layer.role, layer.op, layer.get(Use.KERNEL).axes) == (Role.DENSE, "Ridge", (IN,))
+    assert layer.evidence == ("the file says how it is used: Ridge",)
