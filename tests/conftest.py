@@ -1,5 +1,6 @@
 """Fixtures for all tests: hand-made audits that show every part of a report, and golden files."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +39,9 @@ from regaudit.records import (
     Verdict,
 )
 from regaudit.reports import Problem, Report
+
+# Before the first test imports numpy: on a busy machine two threads of BLAS wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 GOLDEN = Path(__file__).parent / "golden"
 HOSTILE = "a\x1b[31mred[/foo][bold]<script>\nx\u202ey\u200b\ud800" + "z" * 300

@@ -20,6 +20,7 @@ import traceback
 import warnings
 import zlib
 from collections import Counter, defaultdict, deque
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -219,8 +220,8 @@ def run(cases, seeds, *, stream=0, workers=2, seconds=SECONDS, audit=None):
 
 def make_seeds():
     """Make the corpus in a process of its own: torch's threads and memory stay there."""
-    with FORKS.Pool(1) as pool:
-        return pool.apply(corpus.seeds)
+    with ProcessPoolExecutor(1, mp_context=FORKS) as pool:
+        return pool.submit(corpus.seeds).result()
 
 
 def keep(files, seed, outcome):
