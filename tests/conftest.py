@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from regaudit.records import (
     Action,
@@ -42,6 +43,8 @@ from regaudit.reports import Problem, Report
 
 # Before the first test imports numpy: on a busy machine two threads of BLAS wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+settings.register_profile("regaudit", deadline=None)  # no test depends on timing
+settings.load_profile("regaudit")
 
 GOLDEN = Path(__file__).parent / "golden"
 HOSTILE = "a\x1b[31mred[/foo][bold]<script>\nx\u202ey\u200b\ud800" + "z" * 300
