@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-USAGE, INCOMPLETE, BUG, INTERRUPTED = 2, 3, 4, 130  # DESIGN, section 3; 0 and 1 come from the commands
+USAGE, INCOMPLETE, BUG, INTERRUPTED = 2, 3, 4, 130  # the README has the table; 0 and 1 come from the commands
 
 # Threads of OpenBLAS cost 35 ms to start and spin while they wait: with two of them, eigenvalues of a 1,536 matrix took
 # 24 s on a busy machine of two cores, and 1 s with one. A machine of its own may set more.
