@@ -315,12 +315,18 @@ class TensorSkip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """One number about one layer: always finite. `detail` says which units, where that helps a reader."""
+    """One number about one layer: always finite. `detail` says which units, where that helps a reader.
+
+    An estimate has its standard error `se`, or the ends `low` and `high` of its 95% interval; what is exact has none.
+    """
 
     layer: str
     measure: str
     value: float
     detail: str = ""
+    se: float | None = None
+    low: float | None = None
+    high: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is not a finite float: such a thing is a `Skip`.
@@ -374,6 +380,88 @@ class TensorStatistics:
     maximum: float | None
     zeros: int
     nonfinite: int
+
+
+# --- From probes ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """The validation loss that the model is predicted to have under a penalty, in Keras' unit.
+
+    Args:
+        site: What the penalty acts on; `Site.NONE` for none at all.
+        norm: L1 or L2; None for no penalty, or elastic where both strengths are given.
+        strength: λ of Σw² or Σ|w|; 0 for no penalty.
+        estimand: retrain or resume.
+        loss: Predicted mean validation loss.
+        gain: Loss of the model as it is minus `loss`; positive helps.
+        gain_se: Standard error of the gain over validation rows.
+        zero_fraction: Predicted share of zeros among the penalised weights.
+        method: How it was predicted, in a word (`local-quadratic`).
+    """
+
+    site: Site
+    norm: Norm | None
+    strength: float
+    estimand: str
+    loss: float
+    gain: float
+    gain_se: float
+    zero_fraction: float | None = None
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stationarity:
+    """How well one penalty explains the data gradient that is left: -∇L(w) = λ∇R(w) at a trained optimum.
+
+    Args:
+        site: What the penalty acts on.
+        norm: L1 or L2.
+        strength: Least-squares λ, in Keras' unit; may be negative where the gradient points the other way.
+        se: Its standard error, from per-example gradients.
+        fit: Cosine of -∇L and ∇R on the site's own coordinates, weighted by the gradient's noise.
+        statistics: Further named numbers that the detector weighs.
+
+    Source: Wang & Gong, 2018, https://arxiv.org/abs/1802.05351.
+    """
+
+    site: Site
+    norm: Norm
+    strength: float
+    se: float
+    fit: float
+    statistics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeRun:
+    """What ran, and on what.
+
+    Args:
+        runner: factory, pt2, onnx, onnxruntime, keras, transformers or stack.
+        model: What was run, as the user named it; the input's path where the file carries its graph.
+        data: Path of the probe batch, or "synthetic" with the distribution.
+        examples: How many of its examples were used.
+        val: Path of the validation data ("" if none).
+        val_examples: How many of those were used.
+        loss: Name of the loss ("" if none).
+        device: Where it ran.
+        ran_code: Whether code of the user's was run.
+        notes: Whole sentences on what was assumed, left out or replaced.
+    """
+
+    runner: str
+    model: str
+    data: str
+    examples: int
+    val: str = ""
+    val_examples: int = 0
+    loss: str = ""
+    device: str = "cpu"
+    ran_code: bool = False
+    notes: tuple[str, ...] = ()
 
 
 # --- From effects, rules, recommend ---------------------------------------------------------------
@@ -533,6 +621,10 @@ class Audit:
     layers: tuple[LayerAudit, ...] = ()
     tensors: tuple[TensorStatistics, ...] = ()
     model: tuple[Measurement, ...] = ()
+    model_skips: tuple[Skip, ...] = ()
+    probe: ProbeRun | None = None
+    responses: tuple[Response, ...] = ()
+    stationarity: tuple[Stationarity, ...] = ()
     effects: tuple[Effect, ...] = ()
     detected: Detected | None = None
     findings: tuple[Finding, ...] = ()
