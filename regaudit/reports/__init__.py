@@ -5,12 +5,18 @@ A new format is one file here that defines a `REPORTER`, and its entry in `REPOR
 
 from __future__ import annotations
 
-from regaudit.reports import json, terminal
+from regaudit.reports import github, gitlab, json, jsonl, junit, markdown, sarif, terminal
 from regaudit.reports.base import Problem, Report, Reporter, View
 
 REPORTERS: tuple[Reporter, ...] = (
     terminal.REPORTER,
     json.REPORTER,
+    jsonl.REPORTER,
+    sarif.REPORTER,
+    junit.REPORTER,
+    markdown.REPORTER,
+    github.REPORTER,
+    gitlab.REPORTER,
 )
 
 __all__ = ["REPORTERS", "Problem", "Report", "Reporter", "View"]

@@ -10,6 +10,8 @@ from regaudit.records import Audit, Status, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from regaudit.reports.anchor import Anchor
+
 INCOMPLETE_EXIT = 3  # an input could not be read; `policy` adds: a part that the gate needs could not be measured
 
 
@@ -44,6 +46,7 @@ class Report:
     """Everything a reporter may show. `verdict` is absent where no gate was asked for.
 
     `parts` are the reports on each of several inputs, in their order; then the audit is that of `several.gather`.
+    `anchor` is the line of text that stands for the model in a code review; absent where there is none.
     """
 
     audit: Audit
@@ -51,6 +54,7 @@ class Report:
     problems: tuple[Problem, ...] = ()
     view: View = field(default_factory=View)
     parts: tuple[Report, ...] = ()
+    anchor: Anchor | None = None
 
     @property
     def name(self) -> str:
