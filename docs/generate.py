@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from regaudit import rules
+from regaudit.checkpoints import describe as limits
 from regaudit.effects import describe as effects
-from regaudit.measures import describe as measures
 from regaudit.penalties import describe as penalties
+from regaudit.probes import describe as measures
 
 PAGES = {
     "effects.md": effects.describe,
+    "limits.md": limits.describe,
     "measures.md": measures.describe,
     "penalties.md": penalties.describe,
     "rules.md": rules.describe,

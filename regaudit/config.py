@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from regaudit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SPECTRUM_CHOICES = ("auto", "full", "off")
 FAIL_ON_CHOICES = ("error", "warn", "never")
 
-
+INITS = ("torch", "keras", "transformers")
+LOSSES = ("mse", "cross_entropy", "bce")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 SYNTHETIC = "synthetic"
 
@@ -34,11 +41,29 @@ class Probing:
     val: str = ""
     loss: str = ""
     label_key: str = "y"
-    size: int = 1024
+    size: int = 2048
     seed: int = 0
     device: str = "auto"
     activation: str = ""
     trust: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            ConfigError: A value is out of range, or one asks for labels where there are none.
+        """
+        if self.device not in DEVICES:
+            raise ConfigError(f"--device cannot be {self.device!r}; choose {' or '.join(DEVICES)}")
+        if self.size < 1:
+            raise ConfigError(f"--probe-size {self.size}: give at least 1")
+        if self.seed < 0:
+            raise ConfigError(f"--seed {self.seed}: give 0 or more")
+        if self.probe == SYNTHETIC and (self.loss or self.val):
+            option = "--loss" if self.loss else "--val"
+            raise ConfigError(f"{option} needs labels, which {SYNTHETIC} data have not: give --probe FILE")
+        if self.val and not self.loss:
+            raise ConfigError(f"--val is for the validation loss: add --loss {'|'.join(LOSSES)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +74,15 @@ class Options:
         spectrum: auto measures the spectra of matrices that take seconds, full of all, off of none.
         tensors: Also list every tensor as the file has it.
         probing: How to run the model; None to look at weights alone.
+        init: What the weights were before training: one of `INITS`, or the path of a checkpoint; "" to infer it.
+        limits: Other values for limits on what a file may ask for, by the names that `regaudit doctor` lists.
     """
 
     spectrum: str = "auto"
     tensors: bool = False
     probing: Probing | None = None
+    init: str = ""
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

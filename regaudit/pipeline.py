@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -11,16 +12,33 @@ from regaudit.checkpoints import open_checkpoint
 from regaudit.checkpoints.base import UNREADABLE_TENSOR, Checkpoint
 from regaudit.checkpoints.dtypes import DTYPES, is_packed
 from regaudit.checkpoints.ggml import READABLE
-from regaudit.config import Options
+from regaudit.checkpoints.limits import applied
+from regaudit.config import INITS, Options
 from regaudit.effects import detect, see
 from regaudit.layers import Grouping, group
+from regaudit.layers.history import with_moments, with_scheme, with_start, with_unused
 from regaudit.measures import measure, measure_model, tensor_statistics
 from regaudit.recommend import recommend
-from regaudit.records import Audit, Coverage, Input, Layer, LayerAudit, Role, Tensor, TensorSkip, TensorStatistics, Use
+from regaudit.records import (
+    Audit,
+    Coverage,
+    Input,
+    Layer,
+    LayerAudit,
+    Role,
+    Tensor,
+    TensorSkip,
+    TensorStatistics,
+    Use,
+)
 from regaudit.rules import run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from regaudit.config import Probing
+    from regaudit.probes.merging import Ran
 
 Progress: TypeAlias = Callable[[int, int, str], None]
 
@@ -31,13 +49,14 @@ def audit(path: str | Path, options: Options | None = None, *, progress: Progres
     Args:
         path: A model file in any readable format, or a directory that holds one model.
         options: What to measure; by default everything that takes seconds.
-        progress: Called as `progress(done, total, layer)` before each layer is measured, and once at the end.
+        progress: Called as `progress(done, total, what)` before each probe and each layer, and once at the end.
 
     Returns:
         The finished audit; `judge` turns it into a verdict.
 
     Raises:
         CheckpointError: The input is missing, unreadable, corrupt, unsafe or of an unknown format.
+        ConfigError: `options.limits` names no limit, or one that is fixed.
 
     Example:
         >>> import regaudit
@@ -45,18 +64,50 @@ def audit(path: str | Path, options: Options | None = None, *, progress: Progres
         >>> result.layer("fc1").value("kernel.zero_fraction")
         0.0
     """
-    options = options or Options()
+    options, progress = options or Options(), progress or _silent
     started = time.perf_counter()
-    with open_checkpoint(path) as checkpoint:
+    with applied(options.limits), open_checkpoint(path) as checkpoint, ExitStack() as stack:
         grouping = group(checkpoint)
-        layers = _measured(grouping.layers, options, progress or _silent)
+        probed = _probed(checkpoint, grouping.layers, options.probing, progress) if options.probing else None
+        layers = _measured(stack.enter_context(_informed(checkpoint, grouping, options)), options, progress)
+        overall = measure_model(layers)
         tensors = _tensors(checkpoint, grouping) if options.tensors else ()
         result = _assembled(checkpoint, grouping, layers, tensors)
-    result = replace(result, model=measure_model(layers))
+    result = replace(result, model=overall)
+    result = _with_probes(result, probed) if probed else result
     result = replace(result, effects=see(result))
     result = replace(result, detected=detect(result))
     result = replace(result, findings=run(result))
     return replace(result, recommendation=recommend(result), duration_s=time.perf_counter() - started)
+
+
+@contextmanager
+def _informed(checkpoint: Checkpoint, grouping: Grouping, options: Options) -> Iterator[tuple[Layer, ...]]:
+    """Tell layers what the optimizer keeps of them, and what they were before training as far as the user says.
+
+    Yields:
+        The layers; those before training can be read until the end.
+    """
+    layers = with_unused(with_moments(grouping.layers, checkpoint), checkpoint.vocabulary)
+    if not options.init:
+        yield layers
+    elif options.init in INITS:
+        yield with_scheme(layers, options.init)
+    else:
+        with open_checkpoint(options.init) as start:
+            yield with_start(layers, group(start).layers)
+
+
+def _probed(checkpoint: Checkpoint, layers: tuple[Layer, ...], probing: Probing, progress: Progress) -> Ran:
+    from regaudit.probes import probe  # who does not run the model does not pay for it
+
+    return probe(checkpoint, layers, probing, progress)
+
+
+def _with_probes(audit: Audit, ran: Ran) -> Audit:
+    from regaudit.probes.merging import merged
+
+    return merged(audit, ran)
 
 
 def _silent(done: int, total: int, layer: str) -> None:
@@ -108,6 +159,7 @@ def _assembled(
         coverage=Coverage(
             tensors=len(checkpoint.tensors) + len(lost), measured=len(used), skipped=(*grouping.skipped, *lost)
         ),
+        evidence="optimizer" if checkpoint.moments else "weights",
         declared=checkpoint.declared,
         remarks=checkpoint.remarks,
         modules=checkpoint.modules,

@@ -171,6 +171,7 @@ class Declared:
         where: File and key (`config.json: hidden_dropout_prob`).
         unit: Which convention the number follows (a key of `penalties.units.UNITS`, "" if it has none).
         note: One sentence on what a reader should know ("custom class, not evaluated").
+        learning_rate: Of the optimizer that decays, where the file has one number for it.
     """
 
     target: str
@@ -180,6 +181,7 @@ class Declared:
     where: str
     unit: str = ""
     note: str = ""
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +258,21 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Adam:
+    """Adam's moments of one kernel, in the kernel's own shape and order.
+
+    Args:
+        first: Running mean m of the gradient, as `Moments` says.
+        second: Running mean v of its square.
+        step: How many updates they have seen; None where not known.
+    """
+
+    first: Parameter
+    second: Parameter
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Layer:
     """A named module of the network, or one part of a fused one (`attn.c_attn[query]`).
 
@@ -272,6 +289,10 @@ class Layer:
         is_output: The last kernel of the model.
         tied_to: Names of other places where the same kernel serves (tied embeddings).
         initial_std: Standard deviation of the kernel's declared initialisation; None where not declared.
+        initial_scheme: Whose defaults the user says it was initialised by (torch, keras, transformers); "" if not said.
+        initial: The kernel before training, where the user gave it.
+        unused_inputs: Inputs that training never saw, as the files beside the model say (tokens that are only reserved).
+        adam: The optimizer's moments of the kernel, where the file has them.
     """
 
     name: str
@@ -286,6 +307,10 @@ class Layer:
     is_output: bool = False
     tied_to: tuple[str, ...] = ()
     initial_std: float | None = None
+    initial_scheme: str = ""
+    initial: Parameter | None = None
+    unused_inputs: tuple[int, ...] = ()
+    adam: Adam | None = None
 
     def get(self, use: Use) -> Parameter | None:
         """Return the parameter with this use, if the layer has one."""
@@ -397,8 +422,11 @@ class Response:
         loss: Predicted mean validation loss.
         gain: Loss of the model as it is minus `loss`; positive helps.
         gain_se: Standard error of the gain over validation rows.
-        zero_fraction: Predicted share of zeros among the penalised weights.
-        method: How it was predicted, in a word (`local-quadratic`).
+        behind: `loss` minus that of the best penalty found with the same method, at least 0.
+        behind_se: Standard error of `behind` over the rows that judge.
+        zero_fraction: Predicted share of kernel weights below 1% of the rms they have without a penalty.
+        shrinkage: Predicted sum of squares of the kernels, over that without a penalty.
+        method: How it was predicted, in a word (`screened`, `retrained`).
     """
 
     site: Site
@@ -408,7 +436,10 @@ class Response:
     loss: float
     gain: float
     gain_se: float
+    behind: float = 0.0
+    behind_se: float = 0.0
     zero_fraction: float | None = None
+    shrinkage: float | None = None
     method: str = ""
 
 
@@ -493,9 +524,47 @@ class Effect:
     against: tuple[Evidence, ...] = ()
 
 
+class Agreement(StrEnum):
+    """How what is detected and what the file declares fit."""
+
+    AGREE = "agree"
+    DISAGREE = "disagree"
+    CANNOT_TELL = "cannot tell"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """Λ = wd·Ση, the decay that weights went through: without a gradient they shrink by exp(-Λ).
+
+    Of SGD with momentum μ, η counts as η/(1 - μ). `low` and `high` are the ends of its 95% interval; `layers` says where
+    it was read.
+    """
+
+    value: float
+    low: float
+    high: float
+    layers: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detected:
-    """The penalty that the model shows to have been trained with; strengths in Keras' unit."""
+    """The penalty that the model shows to have been trained with; strengths in Keras' unit.
+
+    Args:
+        site: What was penalised; `Site.NONE` where no penalty was found, and one on kernels would have shown.
+        norm: L1 or L2; None for none.
+        strength: λ; None where only its effect is known.
+        strength_low: Low end of its interval.
+        strength_high: High end of its interval.
+        confidence: A probability in [0, 1].
+        basis: weights, declared, optimizer or estimated.
+        rationale: Whole sentences, most telling first.
+        rung: Name of the rung of evidence that decided ("" where there is no ladder).
+        contradictions: What other rungs say to the contrary, as whole sentences.
+        exposure: The decay that it went through, where it can be read.
+        coupling: "decoupled" (AdamW; SGD does the same), "coupled" (L2 in the gradient of Adam); "" where not told.
+        agreement: How it fits what the file declares; None where nothing is declared.
+    """
 
     site: Site
     norm: Norm | None
@@ -505,6 +574,11 @@ class Detected:
     confidence: float
     basis: str
     rationale: tuple[str, ...] = ()
+    rung: str = ""
+    contradictions: tuple[str, ...] = ()
+    exposure: Exposure | None = None
+    coupling: str = ""
+    agreement: Agreement | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ STAGES = [
     "errors",
     "records",
     "config",
+    "networks",
     "penalties",
     "checkpoints",
     "layers",
@@ -29,7 +30,7 @@ STAGES = [
 ]
 # Only what opens model files may know how they are stored, and only the edges may print.
 HEAVY = {"torch", "keras", "scipy", "pandas", "sklearn", "jax", "tensorflow", "transformers", "onnx", "onnxruntime", "pydantic"}
-RUNS_MODELS = {"probes", "trials", "penalties"}
+RUNS_MODELS = {"networks", "penalties", "probes", "trials"}
 MODULES = sorted(ROOT.rglob("*.py"))
 
 

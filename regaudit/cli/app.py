@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from regaudit.cli import check, doctor, inspect, rule, schema
+from regaudit.cli.panels import Sectioned
 
 HELP = """
 Audit trained models for regularization effects, and recommend a kernel, bias or activity penalty.
@@ -22,8 +23,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command(help=inspect.HELP)(inspect.inspect)
-app.command(help=check.HELP)(check.check)
+app.command(help=inspect.HELP, cls=Sectioned)(inspect.inspect)
+app.command(help=check.HELP, cls=Sectioned)(check.check)
 app.command(help=rule.HELP)(rule.rule)
 app.command(help=schema.HELP)(schema.schema)
 app.command(help=doctor.HELP)(doctor.doctor)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regaudit.cli.destinations import destinations, reporter_named, screen, write_files, write_stdout
 from regaudit.cli.inputs import expanded, is_several
 from regaudit.cli.messages import choose, complain
 from regaudit.cli.progress import ProgressBar
-from regaudit.config import SPECTRUM_CHOICES, Options
+from regaudit.config import INITS, SPECTRUM_CHOICES, Options
 from regaudit.errors import CheckpointError, ConfigError
 from regaudit.records import Audit, Coverage, Verdict
 from regaudit.reports import Problem, Report
 from regaudit.reports.several import gather, light
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from regaudit.config import Policy
+    from regaudit.config import Policy, Probing
     from regaudit.reports import View
 
 
@@ -36,6 +37,18 @@ class Request:
     quiet: bool
     color: str
     no_progress: bool
+    probing: Probing | None = None
+    init: str = ""
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+
+def chosen_limits(words: list[str]) -> Mapping[str, int]:
+    """Return the values that `--limit` gives to limits, by name; a wrong one is a `ConfigError`."""
+    if not words:
+        return {}
+    from regaudit.checkpoints.limits import parse
+
+    return parse(words)
 
 
 def audited(request: Request, policy: Policy | None = None) -> int:
@@ -56,6 +69,8 @@ def audited(request: Request, policy: Policy | None = None) -> int:
     reporter = reporter_named(request.format)
     view = screen(request.color, verbose=request.verbose, quiet=request.quiet)
     choose("--spectrum", request.spectrum, list(SPECTRUM_CHOICES))
+    if request.init and not Path(request.init).exists():
+        choose("--init", request.init, [*INITS, "the path of a checkpoint"])
     found = expanded(request.inputs, recursive=request.recursive)
     files = destinations(request.outputs, [each for each in found if isinstance(each, str)])
     if is_several(request.inputs, recursive=request.recursive):
@@ -69,12 +84,20 @@ def audited(request: Request, policy: Policy | None = None) -> int:
 
 
 def _one_of(found: Sequence[str | Problem], index: int, request: Request, policy: Policy | None, view: View) -> Report:
-    """Return the report on one of several inputs; whatever is wrong with it, the others follow."""
+    """Return the report on one of several inputs; whatever is wrong with it, the others follow.
+
+    Raises:
+        ConfigError: An option is wrong, whatever the input.
+    """
     each = found[index]
+    path = each if isinstance(each, str) else each.path
     try:
         return light(_report(each, request, policy, view, label=f"{index + 1}/{len(found)} "))
+    except ConfigError as error:
+        if request.probing is None:
+            raise
+        return _unread(Problem(path=path, problem=f"could not be probed: {error}"), policy, view)
     except MemoryError:
-        path = each if isinstance(each, str) else each.path
         fix = "Try --spectrum off, which needs the least."
         return _unread(Problem(path=path, problem="the machine has not enough memory", fix=fix), policy, view)
 
@@ -84,7 +107,13 @@ def _report(each: str | Problem, request: Request, policy: Policy | None, view: 
         return _unread(each, policy, view)
     from regaudit.pipeline import audit
 
-    options = Options(spectrum=request.spectrum, tensors=request.tensors)
+    options = Options(
+        spectrum=request.spectrum,
+        tensors=request.tensors,
+        probing=request.probing,
+        init=request.init,
+        limits=request.limits,
+    )
     is_wanted = not (request.quiet or request.no_progress)
     try:
         with ProgressBar(is_wanted=is_wanted, label=label) as progress:

@@ -1,9 +1,10 @@
 """`regaudit check`: the same audit, judged by a policy: the gate of a CI job."""
 
 from regaudit.cli import options
-from regaudit.cli.audited import Request, audited
+from regaudit.cli.audited import Request, audited, chosen_limits
 from regaudit.cli.messages import choose
-from regaudit.config import FAIL_ON_CHOICES, Policy
+from regaudit.cli.probing import checked
+from regaudit.config import FAIL_ON_CHOICES, Policy, Probing
 
 HELP = """
 Fail on defects: the gate for CI.
@@ -36,6 +37,18 @@ def check(
     quiet: options.Quiet = False,
     color: options.Color = "auto",
     no_progress: options.NoProgress = False,
+    limit: options.Limits = None,
+    init: options.Init = "",
+    model: options.Model = "",
+    probe: options.Probe = "",
+    val: options.Val = "",
+    loss: options.Loss = "",
+    label_key: options.LabelKey = options.DEFAULTS.label_key,
+    probe_size: options.ProbeSize = options.DEFAULTS.size,
+    seed: options.Seed = options.DEFAULTS.seed,
+    device: options.Device = options.DEFAULTS.device,
+    activation: options.Activation = "",
+    trust: options.Trust = False,
 ) -> int:
     """Audit and judge the inputs; the parameters are the options of the command.
 
@@ -55,6 +68,22 @@ def check(
             quiet=quiet,
             color=color,
             no_progress=no_progress,
+            limits=chosen_limits(limit or []),
+            init=init,
+            probing=checked(
+                Probing(
+                    model=model,
+                    probe=probe,
+                    val=val,
+                    loss=loss,
+                    label_key=label_key,
+                    size=probe_size,
+                    seed=seed,
+                    device=device,
+                    activation=activation,
+                    trust=trust,
+                )
+            ),
         ),
         Policy(fail_on=fail_on),
     )

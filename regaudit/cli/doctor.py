@@ -80,7 +80,7 @@ def _document() -> dict[str, Any]:
                 "name": extra,
                 "packages": [{"name": each.package, "version": each.version} for each in needed if each.extra == extra],
                 "is_installed": extra not in missing,
-                "install": f"pip install '{_PACKAGE}[{extra}]'",
+                "install": _line(extra),
             }
             for extra in extras
         ],
@@ -116,20 +116,32 @@ def _version(package: str) -> str:
 
 
 def _formats(missing: set[str]) -> list[dict[str, Any]]:
-    """Return the formats in the order in which they are tried; an extra has the name of the format that needs it."""
+    """Return the formats in the order in which they are tried."""
     from regaudit.checkpoints import formats
 
     return [
-        {"name": each.name, "is_readable": extra not in missing, "extra": extra if extra in missing else ""}
+        {"name": each.name, "is_readable": each.extra not in missing, "extra": each.extra, "install": _line(each.extra)}
         for each in formats()
-        for extra in [each.name.lower()]
     ]
 
 
-def _limits() -> dict[str, int]:
-    from regaudit.checkpoints import base
+def _line(extra: str) -> str:
+    return f"pip install '{_PACKAGE}[{extra}]'" if extra else ""
 
-    return {name: value for name, value in vars(base).items() if name.startswith("MAX_")}
+
+def _limits() -> list[dict[str, Any]]:
+    from regaudit.checkpoints.limits import LIMITS
+
+    return [
+        {
+            "name": each.name,
+            "value": each.default,
+            "unit": each.unit,
+            "guards": each.guards,
+            "is_fixed": each.is_fixed,
+        }
+        for each in LIMITS
+    ]
 
 
 def _text(found: dict[str, Any]) -> str:
@@ -140,18 +152,27 @@ def _text(found: dict[str, Any]) -> str:
             *((each["name"], each["version"] or _MISSING) for each in found["packages"]),
         ],
         "Extras": [(each["name"], _extra(each)) for each in found["extras"]],
-        "Formats": [
-            (each["name"], "readable" if each["is_readable"] else f"needs the extra {each['extra']}")
-            for each in found["formats"]
+        "Formats": [(each["name"], _format(each)) for each in found["formats"]],
+        "Limits on what a file may ask for; --limit NAME=VALUE sets another": [
+            (each["name"], _limit(each)) for each in found["limits"] if not each["is_fixed"]
         ],
-        "Limits on what a file may ask for": [
-            (name.removeprefix("MAX_").lower().replace("_", " "), f"{value:,}")
-            for name, value in found["limits"].items()
-        ],
+        "Limits that are fixed": [(each["name"], _limit(each)) for each in found["limits"] if each["is_fixed"]],
     }
     width = max(len(label) for rows in sections.values() for label, _ in rows)
     blocks = ([title, *(f"  {label:<{width}}  {text}" for label, text in rows)] for title, rows in sections.items())
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def _format(each: dict[str, Any]) -> str:
+    if each["is_readable"]:
+        return f"readable, by the extra {each['extra']}" if each["extra"] else "readable"
+    return f"needs the extra {each['extra']}; install it: {each['install']}"
+
+
+def _limit(each: dict[str, Any]) -> str:
+    from regaudit.checkpoints.limits import shown
+
+    return f"{shown(each['value']):>9} {each['unit']:<10}  {each['guards']}"
 
 
 def _extra(extra: dict[str, Any]) -> str:

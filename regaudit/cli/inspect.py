@@ -1,7 +1,9 @@
 """`regaudit inspect`: read, measure, explain, recommend; it never gates."""
 
 from regaudit.cli import options
-from regaudit.cli.audited import Request, audited
+from regaudit.cli.audited import Request, audited, chosen_limits
+from regaudit.cli.probing import checked
+from regaudit.config import Probing
 
 HELP = """
 Explain what regularization did to a model.
@@ -11,6 +13,7 @@ Explain what regularization did to a model.
   regaudit inspect ./bert-base -o report.json
   regaudit inspect model.keras -f json --tensors
   regaudit inspect runs/ --recursive -q
+  regaudit inspect model.safetensors --model net.py:build --probe train.npz --val val.npz --loss mse
 
 Reads and measures every weight, layer by layer; says which effects of regularization are visible, with the evidence,
 and recommends a kernel, bias or activity penalty. No code from the file is run.
@@ -34,6 +37,18 @@ def inspect(
     quiet: options.Quiet = False,
     color: options.Color = "auto",
     no_progress: options.NoProgress = False,
+    limit: options.Limits = None,
+    init: options.Init = "",
+    model: options.Model = "",
+    probe: options.Probe = "",
+    val: options.Val = "",
+    loss: options.Loss = "",
+    label_key: options.LabelKey = options.DEFAULTS.label_key,
+    probe_size: options.ProbeSize = options.DEFAULTS.size,
+    seed: options.Seed = options.DEFAULTS.seed,
+    device: options.Device = options.DEFAULTS.device,
+    activation: options.Activation = "",
+    trust: options.Trust = False,
 ) -> int:
     """Audit the inputs and report on them; the parameters are the options of the command.
 
@@ -52,5 +67,21 @@ def inspect(
             quiet=quiet,
             color=color,
             no_progress=no_progress,
+            limits=chosen_limits(limit or []),
+            init=init,
+            probing=checked(
+                Probing(
+                    model=model,
+                    probe=probe,
+                    val=val,
+                    loss=loss,
+                    label_key=label_key,
+                    size=probe_size,
+                    seed=seed,
+                    device=device,
+                    activation=activation,
+                    trust=trust,
+                )
+            ),
         )
     )

@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from regaudit.cli.destinations import COLORS
-from regaudit.config import FAIL_ON_CHOICES, SPECTRUM_CHOICES
+from regaudit.config import DEVICES, FAIL_ON_CHOICES, INITS, LOSSES, SPECTRUM_CHOICES, SYNTHETIC, Probing
 from regaudit.reports import REPORTERS
 
 FORMATS = "|".join(each.name for each in REPORTERS)
@@ -60,4 +60,95 @@ Color: TypeAlias = Annotated[
 ]
 NoProgress: TypeAlias = Annotated[
     bool, typer.Option("--no-progress", help="No progress bar on stderr.", show_default=False)
+]
+Limits: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="NAME=VALUE",
+        help="Set a limit on what a file may ask for, as tensors=2M; repeatable. regaudit doctor lists them.",
+        show_default=False,
+    ),
+]
+
+Init: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--init",
+        metavar="|".join((*INITS, "FILE")),
+        help="What the weights were before training: a framework's defaults, or a checkpoint (the base of a fine-tuned model).",
+        show_default=False,
+    ),
+]
+
+PROBING = "Probing"
+DEFAULTS = Probing()
+Model: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="FILE.py:build|pkg.module:factory",
+        help="Your function that builds the network; not needed where the input carries its graph.",
+        show_default=False,
+        rich_help_panel=PROBING,
+    ),
+]
+Probe: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--probe",
+        metavar=f"FILE|{SYNTHETIC}",
+        help="Run the model on these data: .npz, .npy, .safetensors, .csv, .parquet.",
+        show_default=False,
+        rich_help_panel=PROBING,
+    ),
+]
+Val: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--val", metavar="FILE", help="Validation data, with labels.", show_default=False, rich_help_panel=PROBING
+    ),
+]
+Loss: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--loss",
+        metavar="|".join((*LOSSES, "pkg.module:function")),
+        help="The loss that the model was trained with; the data then need labels.",
+        show_default=False,
+        rich_help_panel=PROBING,
+    ),
+]
+LabelKey: TypeAlias = Annotated[
+    str,
+    typer.Option("--label-key", metavar="NAME", help="The labels among the arrays.", rich_help_panel=PROBING),
+]
+ProbeSize: TypeAlias = Annotated[
+    int,
+    typer.Option("--probe-size", metavar="N", help="Use at most N examples of each file.", rich_help_panel=PROBING),
+]
+Seed: TypeAlias = Annotated[
+    int, typer.Option("--seed", metavar="N", help="Of sampling and of every estimate.", rich_help_panel=PROBING)
+]
+Device: TypeAlias = Annotated[
+    str, typer.Option("--device", metavar="|".join(DEVICES), help="Where the model runs.", rich_help_panel=PROBING)
+]
+Activation: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--activation",
+        metavar="NAME",
+        help="Run a plain stack of dense layers, with this between them (relu, tanh …).",
+        show_default=False,
+        rich_help_panel=PROBING,
+    ),
+]
+Trust: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Let Keras construct the classes that the file names.",
+        show_default=False,
+        rich_help_panel=PROBING,
+    ),
 ]

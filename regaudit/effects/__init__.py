@@ -1,4 +1,4 @@
-"""Which effects of regularization are visible in the weights, each with the evidence for and against.
+"""Which effects of regularization are visible, in the weights or on a batch, each with the evidence for and against.
 
 An effect is a description with a confidence. Its null is what random weights of the same shape would show, and the role of
 the layer decides first what may be said.
@@ -10,9 +10,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regaudit.effects import (
+    activity_shape,
+    alike,
     bias,
+    bias_driven,
     collapsed,
+    dead_activations,
     declared,
+    function,
     heavy_tailed,
     low_rank,
     scale,
@@ -42,6 +47,15 @@ EFFECTS: tuple[Detector, ...] = (
     low_rank.LOW_RANK,
     bias.DOMINANT,
     bias.NEAR_ORIGIN,
+    dead_activations.UNITS_DEAD,
+    dead_activations.SATURATED,
+    bias_driven.BIAS_DRIVEN,
+    alike.UNITS_ALIKE,
+    activity_shape.SPARSE_ACTIVITY,
+    activity_shape.OUTLIER_CHANNELS,
+    function.ACTIVITY_SCALE,
+    function.INPUTS_UNUSED,
+    function.OVER_SENSITIVE,
     untouched.KERNEL,
     untouched.BIAS,
     heavy_tailed.HEAVY_TAILED,
@@ -49,7 +63,23 @@ EFFECTS: tuple[Detector, ...] = (
 )
 
 # Where each effect's evidence and its null are explained, in the order of the documentation.
-MODULES = (collapsed, sparse, structured, scale, low_rank, bias, untouched, heavy_tailed, scale_free, declared)
+MODULES = (
+    collapsed,
+    sparse,
+    structured,
+    scale,
+    low_rank,
+    bias,
+    untouched,
+    heavy_tailed,
+    scale_free,
+    dead_activations,
+    bias_driven,
+    alike,
+    activity_shape,
+    function,
+    declared,
+)
 
 
 def see(audit: Audit) -> tuple[Effect, ...]:

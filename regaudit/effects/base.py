@@ -5,11 +5,25 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from regaudit.records import Audit, Axis, Confidence, Declared, Effect, Evidence, LayerAudit, Role, Site, Use
+from regaudit.config import SYNTHETIC
+from regaudit.records import (
+    Audit,
+    Axis,
+    Confidence,
+    Declared,
+    Effect,
+    Evidence,
+    LayerAudit,
+    Measurement,
+    ProbeRun,
+    Role,
+    Site,
+    Use,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +34,9 @@ KERNEL_ROLES = frozenset({Role.DENSE, Role.CONV, Role.DEPTHWISE, Role.CONV_TRANS
 
 # How much of a confidence is left where the layer's role or orientation is itself uncertain (our choice).
 ROLE_CERTAINTY = {Confidence.HIGH: 1.0, Confidence.MEDIUM: 0.8, Confidence.LOW: 0.5}
+
+# The same for what the model does to inputs that were drawn: they need not look like any that it will meet (our choice).
+SYNTHETIC_TRUST = 0.5
 
 _SPECIAL_KERNELS = ("recurrent", "depthwise", "pointwise")  # one layer may have several kernels
 MAX_DEPTH = 64  # of a module path; real ones stay below 20
@@ -100,12 +117,16 @@ class View:
         declared: What the file declares.
         below: For each module path, the layers of that name and below it.
         effects: Those already seen, for what is compared with them.
+        model: Measurements of the whole model by name.
+        trust: How much of a confidence is left to what was seen on the probe batch: less where it was drawn, not given.
     """
 
     subjects: tuple[Subject, ...]
     declared: tuple[Declared, ...]
     below: Mapping[str, tuple[Subject, ...]]
     effects: tuple[Effect, ...] = ()
+    model: Mapping[str, Measurement] = field(default_factory=dict)
+    trust: float = 1.0
 
     def acted_on(self, entry: Declared) -> tuple[Subject, ...]:
         """Return the layers that a declared penalty acts on.
@@ -150,7 +171,17 @@ def view(audit: Audit) -> View:
     for subject in subjects:
         for path in _paths(subject.name):
             below[path].append(subject)
-    return View(subjects=subjects, declared=audit.declared, below={path: tuple(found) for path, found in below.items()})
+    return View(
+        subjects=subjects,
+        declared=audit.declared,
+        below={path: tuple(found) for path, found in below.items()},
+        model={each.measure: each for each in audit.model},
+        trust=_trust(audit.probe),
+    )
+
+
+def _trust(probe: ProbeRun | None) -> float:
+    return SYNTHETIC_TRUST if probe and probe.data.startswith(SYNTHETIC) else 1.0
 
 
 def _subject(each: LayerAudit) -> Subject:
@@ -191,6 +222,18 @@ def each_layer(see: Callable[[Subject], Effect | None]) -> Callable[[View], Iter
             effect = see(subject)
             if effect:
                 yield effect
+
+    return see_all
+
+
+def on_batch(see: Callable[[Subject], Effect | None]) -> Callable[[View], Iterator[Effect]]:
+    """Return a detector of the model from one of what a layer does to the probe batch."""
+
+    def see_all(model: View) -> Iterator[Effect]:
+        for subject in model.subjects:
+            effect = see(subject)
+            if effect:
+                yield replace(effect, confidence=round(effect.confidence * model.trust, 3))
 
     return see_all
 

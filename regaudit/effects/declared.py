@@ -32,6 +32,8 @@ CONTRAST = 0.5  # of the median growth of the kernels that are not penalised: no
 SURE_OF_CONTRAST = 0.6  # layers differ in scale for other reasons as well
 SURE_OF_GRAPH = 0.9
 SURE_OF_SPARSITY = 0.8
+SURE_OF_EXPOSURE = 0.8  # the initialisation may be assumed
+INERT = 0.05  # an exposure below shrinks nothing by more than 5%
 SURE_OF_BIAS = 0.3  # biases that start at zero are small without a penalty
 CANNOT_TELL = 0.5
 
@@ -101,6 +103,8 @@ def _read_kernel(model: View, entry: Declared, subjects: tuple[Subject, ...], fr
     scaled = [s for s in kernels if s.has_own_scale]
     if not kernels:
         return _unknown("no kernel that it acts on could be measured")
+    if exposed := _read_exposure(kernels):
+        return exposed
     if not scaled:
         text = "a normalization follows, so it acts on the effective learning rate and not on the function"
         return Reading(verdict="acts-on-learning-rate", confidence=SURE_OF_GRAPH, text=text)
@@ -109,6 +113,22 @@ def _read_kernel(model: View, entry: Declared, subjects: tuple[Subject, ...], fr
         if sparse:
             return sparse
     return _read_growth(entry, scaled, free)
+
+
+def _read_exposure(kernels: list[Subject]) -> Reading | None:
+    """Return that decay shows where weights without a gradient shrank, however much the others grew."""
+    found = [m for s in kernels for m in s.audit.measurements if m.measure == "kernel.decay_exposure"]
+    largest = max(found, key=lambda each: each.value, default=None)
+    if largest is None or (largest.low or 0.0) <= INERT:
+        return None
+    text = (
+        f"it shows, weights of {largest.layer} that had no gradient shrank to {math.exp(-largest.value):.3g} of their initial "
+        "scale"
+    )
+    evidence = Evidence(
+        measure=largest.measure, value=largest.value, expected=0.0, text="-ln of their scale over the initial one"
+    )
+    return Reading(verdict="agrees", confidence=SURE_OF_EXPOSURE, text=text, evidence=(evidence,))
 
 
 def _read_sparsity(model: View, kernels: list[Subject]) -> Reading | None:

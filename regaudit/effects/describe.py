@@ -7,11 +7,11 @@ from typing import Final
 _INTRODUCTION: Final = """\
 # Effects
 
-An effect is something that a penalty does, and that can be seen in the weights. Each has a confidence in [0, 1], the
-measured evidence for it against the value that random weights of the same shape would show, and the other readings that
-fit the same numbers. The role of a layer decides first what may be said: nothing is concluded from the scale of a kernel
-that a normalization follows, from tables of embeddings, or from the factors of an adapter. A freshly initialised
-network shows no effect but `untouched`.
+An effect is something that a penalty does, or that decides what one would do, and that can be seen in the weights, or
+in what the model does to a batch where it was run. Each has a confidence in [0, 1], the measured evidence for it against
+the value that random weights of the same shape would show, and the other readings that fit the same numbers. The role of
+a layer decides first what may be said: nothing is concluded from the scale of a kernel that a normalization follows, from
+tables of embeddings, or from the factors of an adapter. A freshly initialised network shows no effect but `untouched`.
 
 | effect | target | what it says |
 |---|---|---|

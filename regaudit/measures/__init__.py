@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from regaudit.measures import bias, distribution, initial, model, normalization, norms, sparsity
+from regaudit.measures import (
+    adam,
+    bias,
+    charges,
+    distribution,
+    exposure,
+    initial,
+    model,
+    normalization,
+    norms,
+    pairs,
+    sparsity,
+    vanished,
+)
 from regaudit.measures import spectrum as spectra
 from regaudit.measures.blocks import Blocks
 from regaudit.measures.statistics import tensor_statistics
@@ -29,13 +42,18 @@ __all__ = ["FAMILIES", "MEASURES", "measure", "measure_model", "tensor_statistic
 _OF_LAYERS: tuple[tuple[str, tuple[Measure[Subject], ...]], ...] = (
     ("Norms of kernels", norms.MEASURES),
     ("Growth over the initialisation", initial.MEASURES),
+    ("Exposure to decay", (*exposure.MEASURES, *vanished.MEASURES, *adam.MEASURES)),
+    ("Charges of symmetries", charges.MEASURES),
     ("Zeros and units", sparsity.MEASURES),
     ("Shape of the distribution", distribution.MEASURES),
     ("Spectrum", spectra.MEASURES),
     ("Biases", bias.MEASURES),
     ("Normalizations", normalization.MEASURES),
 )
-FAMILIES: tuple[tuple[str, tuple[Measure[Any], ...]], ...] = (*_OF_LAYERS, ("Whole model", model.MEASURES))
+FAMILIES: tuple[tuple[str, tuple[Measure[Any], ...]], ...] = (
+    *_OF_LAYERS,
+    ("Whole model", (*model.MEASURES, *pairs.MEASURES)),
+)
 MEASURES: tuple[Measure[Any], ...] = tuple(each for _, family in FAMILIES for each in family)
 
 _BY_USE = {use: tuple(each for _, family in _OF_LAYERS for each in family if each.use is use) for use in Use}
@@ -79,7 +97,7 @@ def measure_model(layers: tuple[LayerAudit, ...]) -> tuple[Measurement, ...]:
         Measurements whose `layer` is "".
     """
     taken = Taken("")
-    taken.take(model.MEASURES, model.Model(layers))
+    taken.take((*model.MEASURES, *pairs.MEASURES), model.Model(layers))
     return tuple(taken.measurements)
 
 

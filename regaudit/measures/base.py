@@ -10,7 +10,6 @@ from regaudit.records import Role, Use
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Value: TypeAlias = float | tuple[float, str]
 S = TypeVar("S")
 
 ORIENTATION_UNKNOWN = "orientation unknown"
@@ -22,11 +21,25 @@ class NotMeasurable(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A number that another sample would change: with its standard error, or the ends of its 95% interval."""
+
+    value: float
+    detail: str = ""
+    se: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+Value: TypeAlias = float | tuple[float, str] | Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measure(Generic[S]):
     """One number that can be taken of a parameter of a layer, or of the whole model.
 
     Args:
-        name: `use.quantity` ("kernel.fro_norm"), or `model.quantity`.
+        name: `use.quantity` ("kernel.fro_norm"), or `model.`, `input.` or `activity.quantity`.
         formula: The definition, on one line.
         unit: Unit of the value ("w" is the unit of the weights, "" a pure number).
         range: The values that can occur.
@@ -49,9 +62,9 @@ class Measure(Generic[S]):
 
     @property
     def use(self) -> Use | None:
-        """The parameter it is taken of; None for the whole model."""
+        """The parameter it is taken of; None for the whole model, its inputs, and what a layer does to data."""
         prefix = self.name.partition(".")[0]
-        return None if prefix == "model" else Use(prefix)
+        return Use(prefix) if prefix in set(Use) else None
 
 
 def require(holds: bool, reason: str) -> None:  # noqa: FBT001 - reads as a sentence

@@ -26,7 +26,12 @@ def describe() -> str:
     """Return the documentation of all measures as Markdown, one table a family."""
     from regaudit.measures import FAMILIES
 
-    return _INTRODUCTION + "".join(_table(title, measures) for title, measures in FAMILIES)
+    return _INTRODUCTION + tables(FAMILIES)
+
+
+def tables(families: tuple[tuple[str, tuple[Measure[Any], ...]], ...]) -> str:
+    """Return families of measures as Markdown, a heading and a table each."""
+    return "".join(_table(title, measures) for title, measures in families)
 
 
 def _table(title: str, measures: tuple[Measure[Any], ...]) -> str:

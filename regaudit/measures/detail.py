@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 SHOWN: Final = 3  # runs of units named before "and 12 more"
 
 
-def units(indices: Iterable[int], noun: str = "unit") -> str:
+def units(indices: Iterable[int], noun: str = "unit", shown: int = SHOWN) -> str:
     """Return ascending indices as text: "units 128-255", "unit 7", "units 3, 17, 40 and 12 more", "" for none."""
     found = [int(i) for i in indices]
     if not found:
         return ""
     runs = _runs(found)
-    text = ", ".join(f"{a}-{b}" if b > a else f"{a}" for a, b in runs[:SHOWN])
-    rest = sum(b - a + 1 for a, b in runs[SHOWN:])
+    text = ", ".join(f"{a}-{b}" if b > a else f"{a}" for a, b in runs[:shown])
+    rest = sum(b - a + 1 for a, b in runs[shown:])
     return noun + ("s " if len(found) > 1 else " ") + text + (f" and {rest:,} more" if rest else "")
 
 

@@ -31,6 +31,7 @@ class Initialisation:
 
     text: str
     std: Callable[[int, int], float]
+    kurtosis: float | None = None  # excess kurtosis, which tells its shape; None where the weights are not independent
 
 
 class Framework(Enum):
@@ -41,22 +42,30 @@ class Framework(Enum):
     FLAX = "flax"
 
 
+# Excess kurtosis of the distributions that initial weights are drawn from (definition; the normal cut at ±2σ: -0.634).
+UNIFORM: Final = -1.2
+CUT_NORMAL: Final = -0.634
+NORMAL: Final = 0.0
+
 # kaiming_uniform_(a=√5) of torch.nn.Linear and Conv is U(±1/√fan_in), whose variance is bound²/3.
-TORCH_DEFAULT: Final = Initialisation("PyTorch's default U(±1/√fan_in)", lambda fan_in, _: 1 / math.sqrt(3 * fan_in))
+TORCH_DEFAULT: Final = Initialisation(
+    "PyTorch's default U(±1/√fan_in)", lambda fan_in, _: 1 / math.sqrt(3 * fan_in), UNIFORM
+)
 # torch.nn.RNN, GRU and LSTM draw everything from one interval.
-TORCH_RECURRENT: Final = Initialisation("PyTorch's U(±1/√hidden)", lambda _, hidden: 1 / math.sqrt(3 * hidden))
-TORCH_EMBEDDING: Final = Initialisation("PyTorch's N(0, 1)", lambda *_: 1.0)
+TORCH_RECURRENT: Final = Initialisation("PyTorch's U(±1/√hidden)", lambda _, hidden: 1 / math.sqrt(3 * hidden), UNIFORM)
+TORCH_EMBEDDING: Final = Initialisation("PyTorch's N(0, 1)", lambda *_: 1.0, NORMAL)
 # Glorot & Bengio 2010, U(±√(6/(fan_in+fan_out))): Keras' kernels, and the fused q, k, v of torch.nn.MultiheadAttention.
-GLOROT: Final = Initialisation("Glorot uniform", lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out)))
+GLOROT: Final = Initialisation("Glorot uniform", lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out)), UNIFORM)
 # A matrix with orthonormal rows (or columns) has Σw² = the smaller side: Saxe et al. 2014.
 ORTHOGONAL: Final = Initialisation("Keras' orthogonal", lambda fan_in, fan_out: 1 / math.sqrt(max(fan_in, fan_out)))
-KERAS_EMBEDDING: Final = Initialisation("Keras' U(±0.05)", lambda *_: 0.05 / math.sqrt(3))
+KERAS_EMBEDDING: Final = Initialisation("Keras' U(±0.05)", lambda *_: 0.05 / math.sqrt(3), UNIFORM)
 # lecun_normal: truncated at ±2σ, with σ enlarged so that the variance is 1/fan_in all the same (LeCun et al. 1998).
-FLAX_DEFAULT: Final = Initialisation("Flax' LeCun normal", lambda fan_in, _: 1 / math.sqrt(fan_in))
-FLAX_EMBEDDING: Final = Initialisation("Flax' N(0, 1/dimension)", lambda _, dimension: 1 / math.sqrt(dimension))
+FLAX_DEFAULT: Final = Initialisation("Flax' LeCun normal", lambda fan_in, _: 1 / math.sqrt(fan_in), CUT_NORMAL)
+FLAX_EMBEDDING: Final = Initialisation("Flax' N(0, 1/dimension)", lambda _, dimension: 1 / math.sqrt(dimension), NORMAL)
 # initializer_range = 0.02: BERT (Devlin et al. 2018), GPT-2, ViT, and most models of the transformers library.
-TRANSFORMER: Final = Initialisation("N(0, 0.02), usual for transformers", lambda *_: 0.02)
+TRANSFORMER: Final = Initialisation("N(0, 0.02), usual for transformers", lambda *_: 0.02, NORMAL)
 
+TRANSFORMERS: Final = "transformers"  # the third scheme that a user may name
 _TABLES: Final = {Role.EMBEDDING, Role.POSITIONAL}
 _TRANSFORMER_NAME: Final = re.compile(
     r"(?:^|\.)(?:encoder\.layer\.\d+\.|h\.\d+\.|blocks\.\d+\.(?:attn|mlp)\."
@@ -91,19 +100,38 @@ def initial_std(layer: Layer, kernel: Parameter) -> tuple[float, str]:
     Returns:
         σ₀ > 0 and its origin ("assumes PyTorch's default U(±1/√fan_in), fan_in 784").
     """
-    if layer.initial_std is not None:
+    if layer.initial_std is not None and not layer.initial_scheme:
         return layer.initial_std, f"declared by the checkpoint: standard deviation {layer.initial_std:g}"
     require(bool(kernel.axes), ORIENTATION_UNKNOWN)
     is_solved = any(_SOLVED.search(name) for name in kernel.tensors)
     require(not is_solved, "a linear estimator is solved for: it has no initialisation to grow from")
-    framework = _framework(layer, kernel)
-    chosen = _CHOICE[framework](layer, kernel)
-    fan_in, fan_out = keras_matrix(layer, kernel) if chosen is ORTHOGONAL else _fans(layer, kernel, framework)
+    chosen, fan_in, fan_out = _assumed(layer, kernel)
     return chosen.std(fan_in, fan_out), f"assumes {chosen.text}, fan_in {fan_in:,}, fan_out {fan_out:,}"
 
 
+def initial_kurtosis(layer: Layer, kernel: Parameter) -> float | None:
+    """Return the excess kurtosis of the assumed initialisation: its shape; None where it is not known.
+
+    Args:
+        layer: The layer.
+        kernel: Its kernel, oriented.
+    """
+    is_declared = layer.initial_std is not None and not layer.initial_scheme
+    return None if is_declared else _assumed(layer, kernel)[0].kurtosis
+
+
+def _assumed(layer: Layer, kernel: Parameter) -> tuple[Initialisation, int, int]:
+    framework = _framework(layer, kernel)
+    is_transformer = layer.initial_scheme == TRANSFORMERS
+    chosen = TRANSFORMER if is_transformer else _CHOICE[framework](layer, kernel)
+    fan_in, fan_out = keras_matrix(layer, kernel) if chosen is ORTHOGONAL else _fans(layer, kernel, framework)
+    return chosen, fan_in, fan_out
+
+
 def _framework(layer: Layer, kernel: Parameter) -> Framework:
-    """Return whose defaults to assume, from the names of classes and tensors."""
+    """Return whose defaults to assume: as the user says, else from the names of classes and tensors."""
+    if layer.initial_scheme in {Framework.TORCH.value, Framework.KERAS.value}:
+        return Framework(layer.initial_scheme)
     tensor = kernel.tensors[0] if kernel.tensors else ""
     if _FLAX_NAME.search(tensor):
         return Framework.FLAX
@@ -115,7 +143,8 @@ def _framework(layer: Layer, kernel: Parameter) -> Framework:
 def _torch(layer: Layer, kernel: Parameter) -> Initialisation:
     if layer.role is Role.RECURRENT:
         return TORCH_RECURRENT
-    if layer.role is Role.POSITIONAL or _TRANSFORMER_NAME.search(layer.name):
+    is_named = not layer.initial_scheme and _TRANSFORMER_NAME.search(layer.name)
+    if layer.role is Role.POSITIONAL or is_named:
         return TRANSFORMER
     if layer.role is Role.EMBEDDING:
         return TORCH_EMBEDDING

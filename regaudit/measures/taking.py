@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from regaudit.measures.base import Measure, NotMeasurable
+from regaudit.measures.base import Estimate, Measure, NotMeasurable
 from regaudit.records import Measurement, Skip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from regaudit.measures.base import Value
 
 S = TypeVar("S")
 
@@ -31,13 +33,31 @@ class Taken:
             except NotMeasurable as reason:
                 self.skips.append(Skip(layer=self.layer, measure=measure.name, reason=str(reason)))
                 continue
-            number, detail = value if isinstance(value, tuple) else (value, "")
-            if math.isfinite(number):
-                made = Measurement(layer=self.layer, measure=measure.name, value=float(number), detail=detail)
-                self.measurements.append(made)
+            found = _as_estimate(value)
+            if math.isfinite(found.value):
+                self.measurements.append(_measurement(self.layer, measure.name, found))
             else:
                 self.skip((measure,), "too large for a double")
 
     def skip(self, measures: Iterable[Measure[S]], reason: str) -> None:
         """Skip measures, all for one reason."""
         self.skips.extend(Skip(layer=self.layer, measure=each.name, reason=reason) for each in measures)
+
+
+def _as_estimate(value: Value) -> Estimate:
+    if isinstance(value, Estimate):
+        return value
+    number, detail = value if isinstance(value, tuple) else (value, "")
+    return Estimate(value=number, detail=detail)
+
+
+def _measurement(layer: str, measure: str, found: Estimate) -> Measurement:
+    return Measurement(
+        layer=layer,
+        measure=measure,
+        value=float(found.value),
+        detail=found.detail,
+        se=found.se,
+        low=found.low,
+        high=found.high,
+    )

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
+from regaudit.networks.places import Place
+from regaudit.networks.watching import Watch, watching
 from regaudit.penalties.selection import layers
-from regaudit.probes.base import Place
-from regaudit.probes.watching import Watch, watching
 from regaudit.records import Role
 
 if TYPE_CHECKING:

@@ -34,9 +34,6 @@ class Penalty:
         except_layers: Patterns for those that are not.
         roles: Kinds of layers; by default those with a kernel, without embeddings and normalizations.
 
-    Raises:
-        ConfigError: A strength is negative or not finite, or the site is none.
-
     Source: keras.regularizers.L1L2 (Keras 3.15).
 
     Example:
@@ -52,7 +49,11 @@ class Penalty:
     roles: frozenset[Role] = KERNEL_ROLES
 
     def __post_init__(self) -> None:
-        """Refuse what is no penalty."""
+        """Refuse what is no penalty.
+
+        Raises:
+            ConfigError: A strength is negative or not finite, or the site is none.
+        """
         if Site(self.site) is Site.NONE:
             raise ConfigError("a penalty acts on kernel, bias or activity, not on none")
         for name, value in (("l1", self.l1), ("l2", self.l2)):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from regaudit.networks.places import Place
     from regaudit.records import Layer, Measurement, Response, Skip, Stationarity
 
     Tensor: TypeAlias = Any  # torch.Tensor
@@ -24,27 +25,6 @@ class ModelInput:
     name: str
     shape: tuple[int | None, ...] | None = None
     dtype: str = "F32"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a layer lives in the running network.
-
-    Args:
-        layer: Name of the `Layer`.
-        module: Name of the submodule whose output is z = Wx + b, by `network.get_submodule`.
-        kernel: Name of its kernel in `network.named_parameters()`; "" if it has none of its own.
-        bias: Name of its bias there; "" if none.
-        columns: For one part of a fused layer, [start, stop) of its units on the output's last axis; None for all.
-        channel_axis: Axis of the output that runs over units: -1 for dense layers, 1 for convolutions.
-    """
-
-    layer: str
-    module: str
-    kernel: str = ""
-    bias: str = ""
-    columns: tuple[int, int] | None = None
-    channel_axis: int = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,6 +61,7 @@ class Runner:
         is_differentiable: Whether gradients flow through it.
         ran_code: Whether code of the user's was run to build it; never code from the checkpoint.
         names: For each tensor of the checkpoint, its name in `network.named_parameters()` or buffers.
+        skips: The audited layers that cannot be observed, with the reason.
         notes: Whole sentences that the report must show (assumed activation, keys left out, operators replaced).
         call: Runs the network on a batch and returns its one output tensor.
     """
@@ -93,6 +74,7 @@ class Runner:
     is_differentiable: bool = True
     ran_code: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
+    skips: tuple[Skip, ...] = ()
     notes: tuple[str, ...] = ()
     call: Callable[[Network, Mapping[str, Tensor]], Tensor]
 
@@ -156,6 +138,7 @@ class Session:
         loss: The loss, if labels were given.
         seed: Of every estimator.
         batch_size: Examples that are run at once.
+        estimand: Whether penalties are for the next training from scratch (retrain) or from these weights on (resume).
     """
 
     runner: Runner
@@ -165,6 +148,7 @@ class Session:
     loss: Loss | None = None
     seed: int = 0
     batch_size: int = 256
+    estimand: str = "retrain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ Object = dict[str, Any]
 def render(report: Report) -> bytes:
     """Return the whole report as one JSON document: sorted keys, ASCII, finite numbers, a trailing newline."""
     text = io.StringIO()  # json.dumps would hold every token of the text at once: 0.5 GB for 10,000 layers
-    json.dump(_plain(document(report)), text, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=True)
+    json.dump(plain(document(report)), text, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=True)
     return text.getvalue().encode("ascii") + b"\n"
 
 
@@ -56,7 +56,10 @@ def document(report: Report) -> Object:
         "remarks": [{"kind": each.kind, "where": each.where, "text": each.text} for each in audit.remarks],
         "declared": [_declared(each) for each in audit.declared],
         "layers": [_layer(each) for each in audit.layers],
-        "model": _measured(audit.model),
+        "model": {**_measured(audit.model), "skips": _skips(audit.model_skips)},
+        "probe": _probe(audit.probe),
+        "responses": [_response(each) for each in audit.responses],
+        "stationarity": [_stationarity(each) for each in audit.stationarity],
         "tensors": [_tensor(each) for each in audit.tensors],
         "detected": _detected(audit.detected),
         "effects": [_effect(each) for each in audit.effects],
@@ -71,12 +74,12 @@ def document(report: Report) -> Object:
 REPORTER = Reporter(name="json", suffixes=(".json",), render=render)
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """Return the value with floats rounded and text that every JSON reader accepts."""
     if isinstance(value, dict):
-        return {_text(key): _plain(each) for key, each in value.items()}
+        return {_text(key): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if isinstance(value, float) and not value.is_integer():
         return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
     return _text(value) if isinstance(value, str) else value
@@ -145,7 +148,7 @@ def _layer(audit: LayerAudit) -> Object:
         "axes": _axes(layer.parameters),
         "parameters": layer.size,
         **_measured(audit.measurements),
-        "skips": [{"measure": each.measure, "reason": each.reason} for each in audit.skips],
+        "skips": _skips(audit.skips),
     }
 
 
@@ -158,6 +161,57 @@ def _measured(measurements: Iterable[Measurement]) -> Object:
     return {
         "measurements": {each.measure: each.value for each in measurements},
         "details": {each.measure: each.detail for each in measurements if each.detail},
+        "intervals": {
+            each.measure: {"se": each.se, "low": each.low, "high": each.high}
+            for each in measurements
+            if (each.se, each.low, each.high) != (None, None, None)
+        },
+    }
+
+
+def _skips(skips: Iterable[records.Skip]) -> list[Object]:
+    return [{"measure": each.measure, "reason": each.reason} for each in skips]
+
+
+def _probe(run: records.ProbeRun | None) -> Object | None:
+    if run is None:
+        return None
+    return {
+        "runner": run.runner,
+        "model": run.model,
+        "data": run.data,
+        "examples": run.examples,
+        "val": run.val or None,
+        "val_examples": run.val_examples,
+        "loss": run.loss or None,
+        "device": run.device,
+        "ran_code": run.ran_code,
+        "notes": run.notes,
+    }
+
+
+def _response(response: records.Response) -> Object:
+    return {
+        "site": response.site,
+        "norm": response.norm,
+        "strength": response.strength,
+        "estimand": response.estimand,
+        "loss": response.loss,
+        "gain": response.gain,
+        "gain_se": response.gain_se,
+        "zero_fraction": response.zero_fraction,
+        "method": response.method,
+    }
+
+
+def _stationarity(stationarity: records.Stationarity) -> Object:
+    return {
+        "site": stationarity.site,
+        "norm": stationarity.norm,
+        "strength": stationarity.strength,
+        "se": stationarity.se,
+        "fit": stationarity.fit,
+        "statistics": dict(stationarity.statistics),
     }
 
 
@@ -193,7 +247,18 @@ def _detected(detected: records.Detected | None) -> Object | None:
         "confidence": detected.confidence,
         "basis": detected.basis,
         "rationale": detected.rationale,
+        "rung": detected.rung,
+        "contradictions": detected.contradictions,
+        "exposure": _exposure(detected.exposure),
+        "coupling": detected.coupling or None,
+        "agreement": detected.agreement,
     }
+
+
+def _exposure(exposure: records.Exposure | None) -> Object | None:
+    if exposure is None:
+        return None
+    return {"value": exposure.value, "low": exposure.low, "high": exposure.high, "layers": exposure.layers}
 
 
 def _effect(effect: records.Effect) -> Object:

@@ -223,6 +223,7 @@ def _values(measurements: Sequence[Measurement]) -> str:
     """Return measurements in a line: `rms 0.05 · dead_out_count 3 (units 3, 17, 40)`."""
     return " · ".join(
         f"{each.measure.partition('.')[2]} {numbers.precise(each.value)}"
+        + (f" ± {numbers.short(each.se)}" if each.se is not None else "")
         + (f" ({printable(each.detail)})" if each.detail else "")
         for each in measurements
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from regaudit.records import Action, Norm, Recommendation, Severity, Site, Status
+from regaudit.records import Action, Agreement, Norm, Recommendation, Severity, Site, Status
 from regaudit.reports import numbers, summary
 from regaudit.reports.escape import SENTENCE_LIMIT, printable
 from regaudit.reports.folding import fold_names
@@ -39,6 +39,11 @@ _BASES = {
     "declared": "what the file declares",
     "estimated": "estimated from this model and its data",
     "measured": "measured by training",
+}
+_AGREEMENTS = {
+    Agreement.AGREE: "It agrees with what the file declares.",
+    Agreement.DISAGREE: "The file declares otherwise.",
+    Agreement.CANNOT_TELL: "Whether what the file declares agrees cannot be told.",
 }
 
 
@@ -99,10 +104,16 @@ def _trained_with(report: Report) -> str:
     detected = report.audit.detected
     if detected is None:
         return "cannot be told from the weights alone"
-    penalty = _penalty(detected.site, detected.norm, detected.strength)
-    reasons = " ".join(printable(each, SENTENCE_LIMIT) for each in detected.rationale[:1])
+    is_none = detected.site is Site.NONE
+    penalty = "no kernel penalty" if is_none else _penalty(detected.site, detected.norm, detected.strength)
     basis = _BASES.get(detected.basis, printable(detected.basis))
-    return f"{penalty}: {basis}; confidence {in_words(detected.confidence)}. {reasons}"
+    sentences = [
+        f"{penalty}: {basis}; confidence {in_words(detected.confidence)}.",
+        *(printable(each, SENTENCE_LIMIT) for each in detected.rationale[:1]),
+        *([_AGREEMENTS[detected.agreement]] if detected.agreement else []),
+        *(f"Against it, {printable(each, SENTENCE_LIMIT)}" for each in detected.contradictions),
+    ]
+    return " ".join(sentences)
 
 
 def topics(page: Page, report: Report) -> None:

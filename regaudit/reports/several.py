@@ -29,6 +29,7 @@ def gather(parts: Sequence[Report]) -> Report:
             measured=sum(each.measured for each in coverages),
             skipped=tuple(skip for each in coverages for skip in each.skipped),
         ),
+        evidence=_common(audits),
         duration_s=sum(audit.duration_s for audit in audits),
         findings=tuple(each for audit in audits for each in audit.findings),
     )
@@ -40,6 +41,12 @@ def light(report: Report) -> Report:
     """Return a report that can be kept while others are made: without the way to the arrays of a closed file."""
     layers = tuple(_light(each) for each in report.audit.layers)
     return replace(report, audit=replace(report.audit, layers=layers))
+
+
+def _common(audits: Sequence[Audit]) -> str:
+    """Return the evidence level of all inputs; that of weights, which all have, where they differ."""
+    levels = {audit.evidence for audit in audits}
+    return levels.pop() if len(levels) == 1 else "weights"
 
 
 def _verdict(parts: Sequence[Report]) -> Verdict | None:

@@ -32,7 +32,7 @@ REPORTER = Reporter(name="text", suffixes=(".txt",), render=render, is_for_peopl
 
 
 def _one(page: Page, report: Report, *, of_several: bool = False) -> None:
-    from regaudit.reports import layer_table, sections
+    from regaudit.reports import layer_table, probe_section, sections
 
     sections.title(page, report)
     if report.problems and of_several:
@@ -41,6 +41,7 @@ def _one(page: Page, report: Report, *, of_several: bool = False) -> None:
     sections.topics(page, report)
     if not report.view.quiet and not report.problems:
         sections.declared(page, report)
+        probe_section.probe(page, report)
         sections.recommendation(page, report)
         layer_table.layer_table(page, report)
         if report.view.verbose:

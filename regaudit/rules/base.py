@@ -30,7 +30,7 @@ class Rule:
 
     Args:
         code: `RGA` and three digits: 1 weights, 2 scales and spectra, 3 normalization, 4 declared against observed,
-            5 precision, 6 adapters, 8 the file, 9 the audit itself. Never used again once retired.
+            5 precision, 6 adapters, 7 what it does to a batch, 8 the file, 9 the audit itself. Never used again once retired.
         name: The same fact in words, kebab-case, beginning with what it is about; also the name of its module.
         page: Docstring of its module.
         severity: How bad it is where a finding says nothing else.
