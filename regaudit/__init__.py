@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from regaudit.config import Options, Policy
+    from regaudit.config import Options, Policy, Probing
     from regaudit.errors import CheckpointError, ConfigError, RegauditError
     from regaudit.pipeline import audit
     from regaudit.policy import judge
@@ -29,6 +29,7 @@ _HOMES = {
     "judge": "policy",
     "Options": "config",
     "Policy": "config",
+    "Probing": "config",
     "Audit": "records",
     "Effect": "records",
     "Finding": "records",
@@ -51,6 +52,7 @@ __all__ = [
     "Measurement",
     "Options",
     "Policy",
+    "Probing",
     "Recommendation",
     "RegauditError",
     "Skip",

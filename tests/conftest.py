@@ -1,12 +1,14 @@
 """Fixtures for all tests: hand-made audits that show every part of a report, and golden files."""
 
 import os
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from regaudit.checkpoints.limits import applied
 from regaudit.records import (
     Action,
     Alternative,
@@ -26,13 +28,16 @@ from regaudit.records import (
     Measurement,
     Norm,
     Parameter,
+    ProbeRun,
     Reason,
     Recommendation,
     Remark,
+    Response,
     Role,
     Severity,
     Site,
     Skip,
+    Stationarity,
     Tensor,
     TensorSkip,
     TensorStatistics,
@@ -80,6 +85,7 @@ def reports():
     unread = Problem(path="model.pt", problem="the file is empty", fix="Fetch it again.")
     return {
         "healthy": Report(audit=healthy),
+        "probed": Report(audit=probed(healthy)),
         "passed": Report(audit=healthy, verdict=passed),
         "failed": Report(audit=broken, verdict=failed),
         "incomplete": Report(audit=partial),
@@ -127,6 +133,51 @@ def transformer():
     )  # fmt: skip
 
 
+def probed(audit):
+    """Return the audit with what probes add: a run, estimates of the model and of each layer, skips, predictions."""
+    activity = {"activity.rms": 0.8, "activity.zero_fraction": 0.5, "activity.dead_fraction": 0.125, "bias.share": 0.03}
+    layers = tuple(
+        replace(
+            each,
+            measurements=(
+                *each.measurements,
+                *(Measurement(layer=each.layer.name, measure=m, value=v) for m, v in activity.items()),
+            ),
+        )
+        if each.layer.role is Role.DENSE
+        else each
+        for each in audit.layers
+    )
+    estimates = {
+        "model.jacobian_fro_norm": {"value": 4.73, "se": 0.32, "detail": "64 draws"},
+        "model.local_lipschitz": {"value": 19.6, "low": 18.0, "high": 21.5},
+        "model.noise_slope": {"value": 1.0, "se": 1e-9},
+        "input.ignored_fraction": {"value": 0.05, "detail": "x[3, 17]"},
+        "input.sensitivity_share_90": {"value": 0.28},
+    }
+    return replace(
+        audit,
+        evidence="labels",
+        layers=layers,
+        model=(*audit.model, *(Measurement(layer="", measure=m, **e) for m, e in estimates.items())),
+        model_skips=(Skip(layer="", measure="gradients", reason="needs gradients, which the runner onnxruntime does not give"),),
+        probe=ProbeRun(
+            runner="onnxruntime", model="model.onnx", data="train.npz", examples=1024, val="val.npz", val_examples=256,
+            loss="cross_entropy", device="cpu", notes=("Memory was short: the model ran on 32 examples at once.",),
+        ),
+        responses=(
+            Response(
+                site=Site.KERNEL, norm=Norm.L1, strength=3e-4, estimand="retrain", loss=1.1, gain=0.17, gain_se=0.03,
+                zero_fraction=0.4, method="local-quadratic",
+            ),
+            Response(site=Site.NONE, norm=None, strength=0.0, estimand="resume", loss=1.27, gain=0.0, gain_se=0.0),
+        ),
+        stationarity=(
+            Stationarity(site=Site.BIAS, norm=Norm.L2, strength=-1e-3, se=2e-3, fit=0.4, statistics={"noise_fit": 0.2}),
+        ),
+    )  # fmt: skip
+
+
 def hostile(audit):
     """Return the audit with terminal commands, markup and worse in every text that a file can choose."""
     skip = TensorSkip(tensor=HOSTILE, reason=HOSTILE, blocking=False)
@@ -150,6 +201,11 @@ def hostile(audit):
             replace(each, target=HOSTILE, where=HOSTILE, note=HOSTILE, site=HOSTILE, kind=HOSTILE) for each in audit.declared
         ),
         remarks=(Remark(kind=HOSTILE, where=HOSTILE, text=HOSTILE),),
+        probe=ProbeRun(
+            runner=HOSTILE, model=HOSTILE, data=HOSTILE, examples=1, val=HOSTILE, loss=HOSTILE, device=HOSTILE, notes=(HOSTILE,)
+        ),
+        model=(Measurement(layer="", measure="input.ignored_fraction", value=0.5, detail=HOSTILE),),
+        model_skips=(Skip(layer="", measure="gradients", reason=HOSTILE),),
         layers=(evil, *audit.layers[1:]),
         tensors=(
             replace(
@@ -285,3 +341,10 @@ RECOMMENDATION = Recommendation(
     },
     next_step="Validation data and a training recipe would decide.",
 )  # fmt: skip
+
+
+@pytest.fixture
+def limit():
+    """Return a function that lets another limit hold for the rest of the test: `limit("tensors", 1)`."""
+    with ExitStack() as stack:
+        yield lambda name, value: stack.enter_context(applied({name: value}))

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 
 from regaudit import rules
+from regaudit.checkpoints import describe as limits
 from regaudit.effects import describe as effects
-from regaudit.measures import describe as measures
 from regaudit.penalties import describe as penalties
+from regaudit.probes import describe as measures
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {
     "effects.md": effects.describe,
+    "limits.md": limits.describe,
     "measures.md": measures.describe,
     "penalties.md": penalties.describe,
     "rules.md": rules.describe,
@@ -72,6 +74,14 @@ def test_links_in_the_docs_lead_somewhere():
         for link in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             if not link.startswith("http"):
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/probes.md"])
+def test_python_in_the_docs_runs(page, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    exec(code, {})
+    assert capsys.readouterr().out.strip()
 
 
 @pytest.mark.parametrize("module", ["regaudit.pipeline"])

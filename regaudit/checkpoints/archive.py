@@ -8,13 +8,15 @@ import zipfile
 import zlib
 from typing import IO, TYPE_CHECKING
 
-from regaudit.checkpoints.base import MAX_EXPANSION, MAX_MEMBERS
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.source import Source
 from regaudit.checkpoints.text import DAMAGED, quoted
 from regaudit.errors import CorruptCheckpoint, UnsafeCheckpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from regaudit.checkpoints.limits import Limit
 
 # Everything that zipfile raises for a malformed archive; a closed or encrypted one is a RuntimeError or ValueError.
 _ZIP_ERRORS = (
@@ -81,17 +83,16 @@ class Archive:
             raise CorruptCheckpoint(self._where(name), "the member ends beyond the end of the file")
         return offset
 
-    def read(self, name: str, *, limit: int) -> bytes:
+    def read(self, name: str, *, limit: Limit) -> bytes:
         """Return a whole member, inflated.
 
         Raises:
-            UnsafeCheckpoint: It is larger than `limit` bytes.
+            UnsafeCheckpoint: It is larger than the limit.
         """
         info = self._info(name)
-        if info.file_size > limit:
-            raise UnsafeCheckpoint(
-                self._where(name), f"the member has {info.file_size:,} bytes, the limit is {limit:,}"
-            )
+        if info.file_size > limit.value:
+            problem = f"the member has {info.file_size:,} bytes"
+            raise UnsafeCheckpoint(self._where(name), *limit.exceeded(problem, needed=info.file_size))
         return self.read_at(name, 0, info.file_size)
 
     def read_at(self, name: str, offset: int, count: int) -> bytes:
@@ -147,8 +148,12 @@ class Archive:
     def _checked(self) -> dict[str, zipfile.ZipInfo]:
         infos = self._archive.infolist()
         members = {info.filename: info for info in infos}
-        if len(members) != len(infos) or len(infos) > MAX_MEMBERS:
-            raise UnsafeCheckpoint(str(self.path), "the archive has two members of one name, or too many members")
+        if len(members) != len(infos):
+            raise UnsafeCheckpoint(str(self.path), "the archive has two members of one name")
+        if len(infos) > limits.MEMBERS.value:
+            raise UnsafeCheckpoint(
+                str(self.path), *limits.MEMBERS.exceeded(f"the archive has {len(infos):,} members", needed=len(infos))
+            )
         if sum(info.compress_size for info in infos) > self.source.size:
             raise UnsafeCheckpoint(str(self.path), "the archive's members overlap")
         for info in infos:
@@ -163,7 +168,8 @@ class Archive:
             raise UnsafeCheckpoint(where, f"compression method {info.compress_type}; only deflate is read")
         if info.filename.startswith(("/", "\\")) or ".." in info.filename.replace("\\", "/").split("/"):
             raise UnsafeCheckpoint(where, "the member's name leaves the archive")
-        if info.file_size > max(info.compress_size, 1024) * MAX_EXPANSION:
+        if info.file_size > max(info.compress_size, 1024) * limits.EXPANSION.value:
+            problem = f"the member inflates to {info.file_size:,} bytes from {info.compress_size:,}"
             raise UnsafeCheckpoint(
-                where, f"the member inflates to {info.file_size:,} bytes from {info.compress_size:,}"
+                where, *limits.EXPANSION.exceeded(problem, needed=-(-info.file_size // max(info.compress_size, 1024)))
             )

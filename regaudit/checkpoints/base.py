@@ -1,4 +1,4 @@
-"""What every reader returns, what every format must say of itself, and the limits they all keep."""
+"""What every reader returns, and what every format must say of itself."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from regaudit.checkpoints.tokenizer import Vocabulary
     from regaudit.records import Array, Declared, Module, Moments, Remark, Tensor
 
 # Kinds of `Remark`, judged by rules.
@@ -21,16 +22,6 @@ DANGLING_INDEX = "dangling-index-entry"  # an index names a tensor that its shar
 UNLISTED_TENSOR = "unlisted-tensor"  # a shard holds a tensor that the index does not name
 OTHER_WEIGHTS = "other-weights"  # a second set of weights (EMA) lies in the file and was not audited
 UNREADABLE_TENSOR = "unreadable-tensor"  # one tensor was refused, the others are readable
-
-# Limits on hostile input. A header or pickle beyond these is refused, never read.
-MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit (huggingface/safetensors, 2023)
-MAX_PICKLE_BYTES = 256 << 20  # a 10,000-tensor state dict pickles to about 2 MB
-MAX_JSON_BYTES = 256 << 20
-MAX_TENSORS = 1_000_000
-MAX_RANK = 32  # torch allows 64, numpy 64; real checkpoints stay below 8
-MAX_ELEMENTS = 1 << 53  # beyond it a float64 can't count them
-MAX_EXPANSION = 1000  # declared over stored bytes, for compressed members (zip and HDF5 bombs)
-MAX_MEMBERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,6 +44,7 @@ class Checkpoint:
         remarks: Facts about the file for the rules.
         config: Parsed `config.json` of a Hugging Face directory, or {}. Untrusted: check types before use.
         adapter: Parsed `adapter_config.json`, or {}. Untrusted.
+        vocabulary: What a tokenizer beside the model says of its ids; None without one.
         close: Closes the files; `read` must not be called after it.
     """
 
@@ -68,6 +60,7 @@ class Checkpoint:
     remarks: tuple[Remark, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     adapter: Mapping[str, Any] = field(default_factory=dict)
+    vocabulary: Vocabulary | None = None
     close: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Self:
@@ -98,8 +91,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """A checkpoint format: how to recognise it by content, and how to open it."""
+    """A checkpoint format: how to recognise it by content, how to open it, and the extra that this needs ("": none)."""
 
     name: str
     claims: Callable[[Candidate], bool]
     open: Callable[[Candidate], Checkpoint]
+    extra: str = ""

@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.text import parse_object
 from regaudit.errors import CheckpointError
 from regaudit.records import Declared
 
-MAX_DEPTH = 8  # text_config inside a vision-language config inside a composite: real ones stay below 4
 _LABEL_MAPS = frozenset({"id2label", "label2id"})  # their keys are class names, which may read like settings
 
 _TARGET = r"(?:ss_)?(?:(?P<target>.+?)_)?"
@@ -44,7 +44,7 @@ def in_config(config: Mapping[str, Any], file: str) -> tuple[Declared, ...]:
         https://huggingface.co/docs/transformers (configuration classes), https://huggingface.co/docs/peft (tuner
         configurations); drop path: Huang et al. 2016, arXiv:1603.09382; layerdrop: Fan et al. 2020, arXiv:1909.11556.
     """
-    return tuple(_walk(config, file, (), MAX_DEPTH))
+    return tuple(_walk(config, file, (), limits.CONFIG_DEPTH.value))
 
 
 def in_training_metadata(metadata: Mapping[str, str], file: str) -> tuple[Declared, ...]:
@@ -63,7 +63,10 @@ def in_training_metadata(metadata: Mapping[str, str], file: str) -> tuple[Declar
     where = f"{file}, __metadata__"
     settings: dict[str, object] = {key: _parsed(text) for key, text in metadata.items() if key.startswith("ss_")}
     settings["ss_network_args"] = _network_arguments(metadata.get("ss_network_args", "{}"))
-    return (*_walk(settings, where, (), MAX_DEPTH), *_of_optimizer(metadata.get("ss_optimizer", ""), where))
+    return (
+        *_walk(settings, where, (), limits.CONFIG_DEPTH.value),
+        *_of_optimizer(metadata.get("ss_optimizer", ""), where),
+    )
 
 
 def _walk(settings: Mapping[str, Any], file: str, path: tuple[str, ...], depth: int) -> list[Declared]:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from regaudit.checkpoints.base import MAX_EXPANSION, MAX_TENSORS, UNREADABLE_TENSOR
+from regaudit.checkpoints import limits
+from regaudit.checkpoints.base import UNREADABLE_TENSOR
 from regaudit.checkpoints.numpy_arrays import _Stored as Stored
 from regaudit.checkpoints.text import quoted
 from regaudit.errors import CorruptCheckpoint, UnsafeCheckpoint
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
     from regaudit.records import Tensor
 
-MAX_DEPTH = 64  # objects in objects; a search over a pipeline of a column transformer stays below 10
-MAX_NAME = 4096  # characters of a tensor's whole name
-MAX_CHILDREN = 10_000  # a longer list or dict is a vocabulary or a forest, and is not searched for estimators
 _INTEGER_BITS = 64  # a longer integer is no setting
 SMALL_FILE = 1 << 16  # bytes; below it the ratio of elements to bytes says nothing
 
@@ -91,7 +89,7 @@ class Estimator:
         """Return an attribute that is one number, or an array of one and the same number; None for anything else."""
         value = self.get(key)
         if isinstance(value, Stored) and value.tensor.dtype.startswith(("F", "I", "U")):
-            numbers = value.read(0, min(value.tensor.size, MAX_CHILDREN))
+            numbers = value.read(0, min(value.tensor.size, limits.SKLEARN_CHILDREN.value))
             return float(numbers[0]) if numbers.size and (numbers == numbers[0]).all() else None
         if isinstance(value, float) or (type(value) is int and value.bit_length() < _INTEGER_BITS):
             return float(value)
@@ -134,7 +132,7 @@ def estimators(tree: Tree, root: object) -> tuple[Estimator, ...]:
         if not isinstance(value, Object | dict | list) or tree.identity(node) in seen:
             continue
         seen.add(tree.identity(node))
-        if depth > MAX_DEPTH or len(path) > MAX_NAME:
+        if depth > limits.OBJECT_DEPTH.value or len(path) > limits.NAME_CHARACTERS.value:
             raise UnsafeCheckpoint(tree.where, f"the objects around {quoted(path)} hold each other without end")
         if isinstance(value, Object) and _has_weights(tree, value):
             found.append(Estimator(path=path, record=value, tree=tree))
@@ -165,9 +163,10 @@ def weights(found: tuple[Estimator, ...], nbytes: int) -> Weights:
     if found and len({tensor.name for tensor in tensors}) != len(tensors):
         raise CorruptCheckpoint(found[0].tree.where, "two of its estimators have one name")
     elements = sum(tensor.size for tensor in tensors)
-    if found and (len(tensors) > MAX_TENSORS or elements > MAX_EXPANSION * max(nbytes, SMALL_FILE)):
+    if found and (len(tensors) > limits.TENSORS.value or elements > limits.EXPANSION.value * max(nbytes, SMALL_FILE)):
+        limit = limits.TENSORS if len(tensors) > limits.TENSORS.value else limits.EXPANSION
         problem = f"claims {len(tensors):,} tensors of {elements:,} elements in {nbytes:,} bytes"
-        raise UnsafeCheckpoint(found[0].tree.where, problem)
+        raise UnsafeCheckpoint(found[0].tree.where, *limit.exceeded(problem))
     return collected
 
 
@@ -191,7 +190,7 @@ def _children(
         entries = list(value.attributes.items())
     else:
         entries = list(value.items() if isinstance(value, dict) else enumerate(value))
-    if len(entries) > MAX_CHILDREN:
+    if len(entries) > limits.SKLEARN_CHILDREN.value:
         return
     for key, child in entries:
         if child is None or isinstance(child, str | bytes | int | float):

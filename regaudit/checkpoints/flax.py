@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regaudit.checkpoints import dtypes, jax_trees
-from regaudit.checkpoints.base import MAX_ELEMENTS, MAX_RANK, UNREADABLE_TENSOR, Candidate, Checkpoint, Format
+from regaudit.checkpoints import dtypes, jax_trees, limits
+from regaudit.checkpoints.base import UNREADABLE_TENSOR, Candidate, Checkpoint, Format
 from regaudit.checkpoints.messagepack import Blob, Walk
 from regaudit.checkpoints.pieces import Piece, Pieces
 from regaudit.checkpoints.source import Source
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from regaudit.records import Array
 
-MAX_NAMES = 64 << 20  # characters of all names together: a long key may stand above a million arrays
 
 _ARRAY, _SCALAR = 1, 3  # flax.serialization._MsgpackExtType; 2 is a complex number
 _CHUNKED = "__msgpack_chunked_array__"  # an array above 1 GB, as {"shape": {"0": …}, "chunks": {"0": …}}
@@ -78,13 +77,15 @@ class _Unreadable(Exception):
 
 def _leaves(tree: object, where: str) -> Iterator[tuple[str, object]]:
     # numbers and texts are no arrays
-    left = MAX_NAMES
+    left = limits.FLAX_NAME_CHARACTERS.value
     nodes = [("", tree)]
     while nodes:
         name, node = nodes.pop()
         left -= len(name)
         if left < 0:
-            raise UnsafeCheckpoint(where, f"the names of its arrays have more than {MAX_NAMES:,} characters")
+            raise UnsafeCheckpoint(
+                where, *limits.FLAX_NAME_CHARACTERS.exceeded("the names of its arrays are too long together")
+            )
         if isinstance(node, Blob):
             if node.kind in {_ARRAY, _SCALAR}:
                 yield name, node
@@ -106,7 +107,7 @@ def _array(node: object, source: Source, name: str) -> _Stored:
 
 def _parsed(blob: Blob, source: Source, where: str) -> tuple[tuple[int, ...], str, Blob]:
     # shape, dtype and bytes of an array are a list of the three, packed into the extension
-    walk = Walk(source, blob.offset, blob.offset + blob.count, budget=MAX_RANK + 4)
+    walk = Walk(source, blob.offset, blob.offset + blob.count, budget=limits.RANK.value + 4)
     match walk.item():
         case [list(shape), str(kind), Blob(kind=-1) as data] if walk.at == walk.stop:
             pass
@@ -126,9 +127,9 @@ def _parsed(blob: Blob, source: Source, where: str) -> tuple[tuple[int, ...], st
 
 
 def _counts(shape: list[object], where: str) -> tuple[int, ...]:
-    counts = tuple(n for n in shape if type(n) is int and 0 <= n <= MAX_ELEMENTS)
-    if len(counts) != len(shape) or len(counts) > MAX_RANK or math.prod(counts) > MAX_ELEMENTS:
-        raise CorruptCheckpoint(where, f"its shape must be at most {MAX_RANK} counts")
+    counts = tuple(n for n in shape if type(n) is int and 0 <= n <= limits.ELEMENTS.value)
+    if len(counts) != len(shape) or len(counts) > limits.RANK.value or math.prod(counts) > limits.ELEMENTS.value:
+        raise CorruptCheckpoint(where, f"its shape must be at most {limits.RANK.value} counts")
     return counts
 
 

@@ -9,6 +9,8 @@ Source: ggml-common.h (layouts) and ggml-quants.c (formulas) of https://github.c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from regaudit.records import Array
+
+EXTRA = "gguf"  # the package, and our extra that brings it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +191,41 @@ def _mxfp4(raw: Array) -> Array:
     return _scaled(scales, _MXFP4_LEVELS[_nibbles(raw[:, 1:], 16)])
 
 
+def _nvfp4(raw: Array) -> Array:
+    # Scales are 8-bit floats without a sign: four bits of exponent, three of mantissa; 0x7F stands for 0.
+    exponent, mantissa = (raw[:, :4] >> 3 & 0xF).astype(np.int32), (raw[:, :4] & 7).astype(np.float32)
+    scales = np.ldexp(mantissa + 8 * (exponent > 0), np.maximum(exponent, 1) - 11)
+    scales[raw[:, :4] == 0x7F] = 0
+    return _scaled(scales.astype(np.float32), _MXFP4_LEVELS[_nibbles(raw[:, 4:], 8)])
+
+
+def _trits(raw: Array, run: int, count: int) -> Array:
+    """Return digits of base 3: of each `run` bytes the first digits, then the second ones, up to `count`.
+
+    A byte is ceil(256 · 0.d₁d₂d₃d₄d₅ in base 3): times 3^k, its low byte begins with digit k + 1.
+    """
+    powers = (3 ** np.arange(count)).astype(np.uint8).reshape(-1, 1)
+    shifted = raw.reshape(len(raw), -1, 1, run) * powers
+    return (shifted.astype(np.uint16) * 3 >> 8).astype(np.uint8).reshape(len(raw), -1)
+
+
+def _tq1_0(raw: Array) -> Array:
+    digits = [_trits(raw[:, :32], 32, 5), _trits(raw[:, 32:48], 16, 5), _trits(raw[:, 48:52], 4, 4)]
+    return _scaled(_half(raw[:, 52:54]), _signed(np.concatenate(digits, axis=1), 1))
+
+
+def _by_package(dtype: str) -> Callable[[Array], Array] | None:
+    """Return a decoder of the package gguf, which has the tables of the types below 4 bits; None without it."""
+    if find_spec(EXTRA) is None:
+        return None
+
+    def decode(raw: Array) -> Array:
+        quants = import_module(f"{EXTRA}.quants")
+        return np.asarray(quants.dequantize(raw, import_module(EXTRA).GGMLQuantizationType[dtype]), np.float32)
+
+    return decode
+
+
 # `noise` was measured: 262,144 normal weights, rounded by llama.cpp's own quantisers without an importance matrix.
 BLOCKS: dict[str, Block] = {
     "Q4_0": Block(size=32, nbytes=18, decode=_q4_0, noise=0.086),
@@ -204,15 +243,16 @@ BLOCKS: dict[str, Block] = {
     "IQ4_XS": Block(size=256, nbytes=136, decode=_iq4_xs, noise=0.077),
     "TQ2_0": Block(size=256, nbytes=66, decode=_tq2_0),
     "MXFP4": Block(size=32, nbytes=17, decode=_mxfp4),
-    # Codes of these are looked up in tables of hundreds of vectors: their size is known, their numbers are not.
-    "IQ1_S": Block(size=256, nbytes=50),
-    "IQ1_M": Block(size=256, nbytes=56),
-    "IQ2_XXS": Block(size=256, nbytes=66),
-    "IQ2_XS": Block(size=256, nbytes=74),
-    "IQ2_S": Block(size=256, nbytes=82),
-    "IQ3_XXS": Block(size=256, nbytes=98),
-    "IQ3_S": Block(size=256, nbytes=110),
-    "TQ1_0": Block(size=256, nbytes=54),
-    "NVFP4": Block(size=64, nbytes=36),
+    "TQ1_0": Block(size=256, nbytes=54, decode=_tq1_0),
+    "NVFP4": Block(size=64, nbytes=36, decode=_nvfp4),
+    # Codes of these are looked up in tables of hundreds of vectors, which the extra gguf brings.
+    "IQ1_S": Block(size=256, nbytes=50, decode=_by_package("IQ1_S")),
+    "IQ1_M": Block(size=256, nbytes=56, decode=_by_package("IQ1_M")),
+    "IQ2_XXS": Block(size=256, nbytes=66, decode=_by_package("IQ2_XXS")),
+    "IQ2_XS": Block(size=256, nbytes=74, decode=_by_package("IQ2_XS")),
+    "IQ2_S": Block(size=256, nbytes=82, decode=_by_package("IQ2_S")),
+    "IQ3_XXS": Block(size=256, nbytes=98, decode=_by_package("IQ3_XXS")),
+    "IQ3_S": Block(size=256, nbytes=110, decode=_by_package("IQ3_S")),
 }
+NEEDS_EXTRA = frozenset(name for name in BLOCKS if name.startswith(("IQ1", "IQ2", "IQ3")))
 READABLE = frozenset(name for name, block in BLOCKS.items() if block.decode)

@@ -13,13 +13,13 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from regaudit.checkpoints import dtypes
+from regaudit.checkpoints import dtypes, limits
 from regaudit.checkpoints.base import UNREADABLE_TENSOR, Checkpoint, Format
-from regaudit.checkpoints.ggml import BLOCKS, READABLE, read_blocks
+from regaudit.checkpoints.ggml import BLOCKS, EXTRA, READABLE, read_blocks
 from regaudit.checkpoints.gguf_header import MAGIC, Entry, Header, read_header
 from regaudit.checkpoints.source import Source, inside, is_file
 from regaudit.checkpoints.text import listed, quoted
-from regaudit.errors import CheckpointError, CorruptCheckpoint, UnknownFormat
+from regaudit.errors import CheckpointError, CorruptCheckpoint, MissingExtra
 from regaudit.records import Remark, Tensor
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from regaudit.records import Array
 
-MAX_PARTS = 10_000
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 # Keys of transformers' configuration, by GGUF's below `<architecture>.`.
 _CONFIG = {
@@ -61,8 +60,8 @@ def open_gguf(path: Path) -> Checkpoint:
         path: A regular file.
 
     Returns:
-        The checkpoint; only headers have been read. Tensors of a type that has no decoder are listed with that type;
-        reading one raises `UnknownFormat`.
+        The checkpoint; only headers have been read. Tensors of a type whose decoder is not installed are listed with
+        that type; reading one raises `MissingExtra`.
 
     Raises:
         CheckpointError: A file cannot be opened or is corrupt, or a part is missing.
@@ -100,11 +99,11 @@ def _parts(path: Path, header: Header) -> list[str]:
     if type(count) is not int or count < 2:
         return []
     match = _PART.fullmatch(path.name)
-    if count > MAX_PARTS or match is None or int(match["count"]) != count:
+    if count > limits.GGUF_PARTS.value or match is None or int(match["count"]) != count:
         raise CheckpointError(
             str(path),
             f"is one of {count:,} parts of a model, which its name does not say",
-            f"Name the parts as llama.cpp does: model-00001-of-{min(count, MAX_PARTS):05}.gguf and so on.",
+            f"Name the parts as llama.cpp does: model-00001-of-{min(count, limits.GGUF_PARTS.value):05}.gguf and so on.",
         )
     names = [f"{match['stem']}-{number:05}-of-{count:05}.gguf" for number in range(1, count + 1)]
     missing = [name for name in names if not is_file(inside(path.parent, name))]
@@ -139,9 +138,7 @@ def _read(places: _Places, tensor: Tensor, start: int, stop: int) -> Array:
     if entry.dtype in READABLE:
         return read_blocks(source.read_at, entry.offset, entry.dtype, start, stop)
     if entry.dtype in BLOCKS:
-        raise UnknownFormat(
-            f"{source.path}: tensor {quoted(entry.name)}", f"is stored as {entry.dtype}, which is not decoded"
-        )
+        raise MissingExtra(f"{source.path}: tensor {quoted(entry.name)}, stored as {entry.dtype}", EXTRA, EXTRA)
     return dtypes.read_span(source.read_at, entry.offset, entry.dtype, start, stop)
 
 

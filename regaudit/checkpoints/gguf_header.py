@@ -13,8 +13,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from regaudit.checkpoints import dtypes
-from regaudit.checkpoints.base import MAX_ELEMENTS, MAX_HEADER_BYTES, MAX_TENSORS
+from regaudit.checkpoints import dtypes, limits
 from regaudit.checkpoints.ggml import BLOCKS
 from regaudit.checkpoints.text import quoted
 from regaudit.errors import CorruptCheckpoint, UnknownFormat, UnsafeCheckpoint
@@ -22,16 +21,14 @@ from regaudit.errors import CorruptCheckpoint, UnknownFormat, UnsafeCheckpoint
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from regaudit.checkpoints.limits import Limit
     from regaudit.checkpoints.source import Source
 
 MAGIC = b"GGUF"
-MAX_AXES = 4  # GGML_MAX_DIMS
-MAX_NAME_BYTES = 1 << 16  # ggml itself allows tensor names of 64 bytes and keys of 65,535
-MAX_PAIRS = 1_000_000
+_AXES = 4  # GGML_MAX_DIMS
 _WINDOW_BYTES = 1 << 18
 _KEPT_BYTES = 4096  # longer texts are chat templates and licences
 _ALIGNMENT = 32
-_MAX_ALIGNMENT = 1 << 20
 _LEAST_PAIR, _LEAST_TENSOR = 13, 24  # bytes of a pair with an empty key, of a tensor with an empty name and no axis
 _COUNT, _LENGTH = struct.Struct("<I"), struct.Struct("<Q")
 _BOOL, _STRING, _ARRAY = 7, 8, 9
@@ -81,14 +78,14 @@ def read_header(source: Source) -> Header:
     cursor = _Cursor(source)
     version = _version(cursor)
     tensors, pairs = (cursor.scalar(_LENGTH) for _ in range(2))
-    cursor.require(tensors, _LEAST_TENSOR, MAX_TENSORS, "tensors")
-    cursor.require(pairs, _LEAST_PAIR, MAX_PAIRS, "key-value pairs")
+    cursor.require(tensors, _LEAST_TENSOR, limits.TENSORS, "tensors")
+    cursor.require(pairs, _LEAST_PAIR, limits.GGUF_PAIRS, "key-value pairs")
     facts: dict[str, Any] = {}
     for _ in range(pairs):
         _read_pair(cursor, facts)
     described = [_described(cursor) for _ in range(tensors)]
     alignment = facts.get("general.alignment", _ALIGNMENT)
-    if type(alignment) is not int or not 0 < alignment <= _MAX_ALIGNMENT:
+    if type(alignment) is not int or not 0 < alignment <= limits.GGUF_ALIGNMENT.value:
         raise CorruptCheckpoint(
             cursor.where, f"general.alignment is {quoted(str(alignment))}, a number of bytes is due"
         )
@@ -104,7 +101,7 @@ class _Cursor:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.where = f"{source.path}: header"
-        self.limit = min(source.size, MAX_HEADER_BYTES)
+        self.limit = min(source.size, limits.HEADER_BYTES.value)
         self.position = 0
         self._begin = 0
         self._window = b""
@@ -150,10 +147,10 @@ class _Cursor:
         self.position, count = self.position, position - self.position
         self.skip(count)
 
-    def require(self, count: int, least: int, limit: int, what: str) -> None:
+    def require(self, count: int, least: int, limit: Limit, what: str) -> None:
         # refuses a count of things, of `least` bytes each, that the file cannot hold
-        if count > limit:
-            raise UnsafeCheckpoint(self.where, f"announces {count:,} {what}, the limit is {limit:,}")
+        if count > limit.value:
+            raise UnsafeCheckpoint(self.where, *limit.exceeded(f"announces {count:,} {what}", needed=count))
         if count * least > self.source.size - self.position:
             raise CorruptCheckpoint(
                 self.where,
@@ -165,7 +162,7 @@ class _Cursor:
         if self.position + count <= self.limit:
             return
         if self.position + count <= self.source.size:
-            raise UnsafeCheckpoint(self.where, f"is longer than {MAX_HEADER_BYTES:,} bytes, the limit")
+            raise UnsafeCheckpoint(self.where, *limits.HEADER_BYTES.exceeded("is longer than any model's"))
         raise CorruptCheckpoint(
             self.where,
             f"needs {self.position + count:,} bytes, the file has {self.source.size:,}",
@@ -220,7 +217,7 @@ def _value(cursor: _Cursor, kind: int, key: str) -> object:
     if element in _SCALARS:
         cursor.skip(count * _SCALARS[element].size)
     elif element == _STRING:
-        cursor.require(count, _LENGTH.size, MAX_HEADER_BYTES, f"texts in {quoted(key)}")
+        cursor.require(count, _LENGTH.size, limits.HEADER_BYTES, f"texts in {quoted(key)}")
         cursor.skip_texts(count)
     else:
         raise CorruptCheckpoint(
@@ -230,10 +227,10 @@ def _value(cursor: _Cursor, kind: int, key: str) -> object:
 
 
 def _name(cursor: _Cursor, what: str) -> str:
-    name = cursor.text(MAX_NAME_BYTES)
+    name = cursor.text(limits.GGUF_NAME_BYTES.value)
     if name is None:
         raise UnsafeCheckpoint(
-            cursor.where, f"{what} has more than {MAX_NAME_BYTES:,} bytes, before byte {cursor.position:,}"
+            cursor.where, *limits.GGUF_NAME_BYTES.exceeded(f"{what} is too long, before byte {cursor.position:,}")
         )
     return name
 
@@ -243,10 +240,10 @@ def _described(cursor: _Cursor) -> tuple[str, tuple[int, ...], int, int]:
     name = _name(cursor, "the name of a tensor")
     where = f"{cursor.source.path}: tensor {quoted(name)}"
     rank = cursor.scalar(_COUNT)
-    if rank > MAX_AXES:
-        raise CorruptCheckpoint(where, f"has {rank:,} axes; GGUF allows {MAX_AXES}")
+    if rank > _AXES:
+        raise CorruptCheckpoint(where, f"has {rank:,} axes; GGUF allows {_AXES}")
     lengths = [cursor.scalar(_LENGTH) for _ in range(rank)]
-    if math.prod(lengths) > MAX_ELEMENTS or max(lengths, default=0) > MAX_ELEMENTS:
+    if math.prod(lengths) > limits.ELEMENTS.value or max(lengths, default=0) > limits.ELEMENTS.value:
         raise CorruptCheckpoint(where, f"no tensor has the shape {lengths}")
     # GGML names the axis along which elements lie side by side first, numpy last.
     return name, tuple(reversed(lengths)), cursor.scalar(_COUNT), cursor.scalar(_LENGTH)

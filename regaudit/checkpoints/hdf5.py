@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from regaudit.checkpoints.base import MAX_EXPANSION, MAX_RANK, MAX_TENSORS
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.dtypes import DTYPES, decode
 from regaudit.checkpoints.hdf5_attributes import Attributes
 from regaudit.checkpoints.text import quoted
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from regaudit.records import Array
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
-MAX_DEPTH = 64  # groups in groups; two models nested in each other make 9
-MAX_CHUNK_BYTES = 256 << 20  # libhdf5 holds a whole chunk in memory; h5py makes chunks of about 1 MB
 FILL_ALLOWANCE = 64 << 10  # bytes granted as stored: libhdf5 stores nothing of an array that was never written
 _BUILT_IN_FILTERS = frozenset({1, 2, 3, 4, 5, 6, 32000})  # deflate … scale-offset; LZF comes with h5py
 _TEXTS = ("name", "model_config", "training_config", "keras_version")
@@ -114,7 +112,7 @@ class Hdf5File:
         self._lock = threading.Lock()
         self._latest: tuple[str, Object] = ("", None)  # kept open so that its chunk stays inflated
         with _in_plain_words(where):
-            self._file: Object = h5py.File(_Window(size, read_at), "r", rdcc_nbytes=MAX_CHUNK_BYTES)
+            self._file: Object = h5py.File(_Window(size, read_at), "r", rdcc_nbytes=limits.HDF5_CHUNK_BYTES.value)
         try:
             with _in_plain_words(where):
                 attributes = Attributes(where, size, self._file.userblock_size, read_at, (*_TEXTS, *_LISTS))
@@ -159,8 +157,8 @@ class _Walk:
 
     def group(self, item: Object, path: str, address: int, depth: int) -> Group:
         where = self._at(path)
-        if depth > MAX_DEPTH:
-            raise UnsafeCheckpoint(where, f"groups are nested more than {MAX_DEPTH} deep")
+        if depth > limits.HDF5_DEPTH.value:
+            raise UnsafeCheckpoint(where, *limits.HDF5_DEPTH.exceeded("groups are nested too deeply"))
         with _in_plain_words(where):
             members = sorted(self._members(item, path), key=lambda member: member[0])
         found = self._texts(address)
@@ -185,8 +183,8 @@ class _Walk:
     def _members(self, item: Object, path: str) -> Iterator[tuple[int, str, Object]]:
         for name in item:
             self._objects += 1
-            if self._objects > MAX_TENSORS:
-                raise UnsafeCheckpoint(self._where, f"has more than {MAX_TENSORS:,} arrays and groups")
+            if self._objects > limits.TENSORS.value:
+                raise UnsafeCheckpoint(self._where, *limits.TENSORS.exceeded("has too many arrays and groups"))
             link = item.get(name, getlink=True)
             if not isinstance(link, self._h5py.HardLink):
                 raise UnsafeCheckpoint(
@@ -224,14 +222,17 @@ class _Walk:
 
     def _check_size(self, path: str, nbytes: int, stored: int, *, chunk_bytes: int) -> None:
         self._bytes += nbytes
-        if nbytes > MAX_EXPANSION * max(stored, FILL_ALLOWANCE):
-            raise UnsafeCheckpoint(self._at(path), f"declares {nbytes:,} bytes, {stored:,} are stored")
-        if self._bytes > MAX_EXPANSION * max(self._size, FILL_ALLOWANCE):
-            raise UnsafeCheckpoint(self._where, f"its arrays declare more than {MAX_EXPANSION} times the file's size")
-        if chunk_bytes > MAX_CHUNK_BYTES:
+        if nbytes > limits.EXPANSION.value * max(stored, FILL_ALLOWANCE):
             raise UnsafeCheckpoint(
-                self._at(path), f"is stored in chunks of {chunk_bytes:,} bytes, the limit is {MAX_CHUNK_BYTES:,}"
+                self._at(path), *limits.EXPANSION.exceeded(f"declares {nbytes:,} bytes, {stored:,} are stored")
             )
+        if self._bytes > limits.EXPANSION.value * max(self._size, FILL_ALLOWANCE):
+            raise UnsafeCheckpoint(
+                self._where, *limits.EXPANSION.exceeded(f"its arrays declare {self._bytes:,} bytes of {self._size:,}")
+            )
+        if chunk_bytes > limits.HDF5_CHUNK_BYTES.value:
+            problem = f"is stored in chunks of {chunk_bytes:,} bytes"
+            raise UnsafeCheckpoint(self._at(path), *limits.HDF5_CHUNK_BYTES.exceeded(problem, needed=chunk_bytes))
 
     def _offset(self, item: Object) -> int | None:
         exact = item.id.get_type().equal(self._h5py.h5t.py_create(item.dtype))
@@ -315,7 +316,7 @@ def _problem(item: Object) -> str:
     """Return why an array cannot be read as numbers, "" if it can."""
     if not _dtype(item):
         return f"holds no numbers (dtype {item.dtype.kind}{item.dtype.itemsize})"
-    if item.shape is not None and len(item.shape) > MAX_RANK:
+    if item.shape is not None and len(item.shape) > limits.RANK.value:
         return f"has {len(item.shape)} axes"
     plan = item.id.get_create_plist()
     filters = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}

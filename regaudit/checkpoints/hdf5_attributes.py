@@ -15,13 +15,12 @@ import math
 import struct
 from typing import TYPE_CHECKING
 
+from regaudit.checkpoints import limits
 from regaudit.errors import CorruptCheckpoint, UnsafeCheckpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MAX_TEXT_BYTES = 32 << 20  # in one attribute; the configuration of Keras' ResNet152 has 0.3 MB
-MAX_BLOCKS = 1000  # of one object's header; each attribute beyond the first few may add one
 _REREAD = 16  # how often a file's bytes may be read in all: in an honest one no two headers or heaps overlap
 _CONTINUATION, _ATTRIBUTE = 0x10, 0x0C
 _SHARED = 0x02  # flag of a message that lies elsewhere
@@ -65,7 +64,11 @@ class Attributes:
         return found
 
     def _messages(self, address: int) -> Iterator[tuple[int, bytes]]:
-        """Yield type and body of all messages of an object header, in whichever blocks they lie."""
+        """Yield type and body of all messages of an object header, in whichever blocks they lie.
+
+        Raises:
+            UnsafeCheckpoint: The header goes on and on.
+        """
         start = self._bytes(address, 16)
         is_new = start[:4] == b"OHDR"
         flags = start[5] if is_new else 0
@@ -77,8 +80,10 @@ class Attributes:
         else:
             blocks = [(address + 16, struct.unpack_from("<I", start, 8)[0])]
         for count, (offset, length) in enumerate(blocks):
-            if count > MAX_BLOCKS:
-                raise self._corrupt("an object header of too many blocks")
+            if count > limits.HDF5_BLOCKS.value:
+                raise UnsafeCheckpoint(
+                    self._where, *limits.HDF5_BLOCKS.exceeded("has an object header of too many blocks")
+                )
             for kind, flag, body in _split(self._bytes(offset, length), is_new=is_new, ordered=bool(flags & _ORDERED)):
                 if kind == _CONTINUATION:
                     further, size = struct.unpack_from("<QQ", body)
@@ -115,8 +120,10 @@ class Attributes:
         for item in items:
             text = item if kind == _STRING else self._in_heap(*struct.unpack("<IQI", item))
             total += len(text)
-            if total > MAX_TEXT_BYTES:
-                raise UnsafeCheckpoint(self._where, f"an attribute has more than {MAX_TEXT_BYTES:,} bytes of text")
+            if total > limits.HDF5_TEXT_BYTES.value:
+                raise UnsafeCheckpoint(
+                    self._where, *limits.HDF5_TEXT_BYTES.exceeded("an attribute has too long a text", needed=total)
+                )
             found.append(text.rstrip(b"\0"))
         return tuple(found)
 
@@ -150,8 +157,12 @@ class Attributes:
         if count < 0 or self._base + address + count > self._size:
             raise self._corrupt(f"attributes beyond the end of the file (at byte {address:,})")
         self._budget -= count
-        if count > 2 * MAX_TEXT_BYTES or self._budget < 0:
-            raise UnsafeCheckpoint(self._where, "its attributes are larger than those of any model")
+        if count > 2 * limits.HDF5_TEXT_BYTES.value:
+            raise UnsafeCheckpoint(
+                self._where, *limits.HDF5_TEXT_BYTES.exceeded(f"its attributes take {count:,} bytes", needed=count)
+            )
+        if self._budget < 0:
+            raise UnsafeCheckpoint(self._where, "its attributes refer to each other again and again")
         return self._read_at(self._base + address, count)
 
     def _corrupt(self, problem: str) -> CorruptCheckpoint:

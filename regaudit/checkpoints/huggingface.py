@@ -12,7 +12,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from regaudit.checkpoints import safetensors
+from regaudit.checkpoints import limits, safetensors
 from regaudit.checkpoints.base import CONTAINS_CODE, OPTIMIZER_STATE, Candidate, Checkpoint, Format
 from regaudit.checkpoints.declarations import in_config
 from regaudit.checkpoints.shards import open_index, open_weights, torch_format
@@ -20,6 +20,7 @@ from regaudit.checkpoints.signatures import is_partial
 from regaudit.checkpoints.sniff import MODEL_SUFFIXES, look
 from regaudit.checkpoints.source import inside, is_file, read_whole
 from regaudit.checkpoints.text import listed, parse_object, quoted
+from regaudit.checkpoints.tokenizer import vocabulary_beside
 from regaudit.errors import CheckpointError
 from regaudit.records import Remark
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from regaudit.records import Declared
 
-MAX_CONFIG_BYTES = 16 << 20  # the largest label maps take about 1 MB
 _CONFIG, _ADAPTER = "config.json", "adapter_config.json"
 _TRAINING_ARGS, _OPTIMIZER = "training_args.bin", "optimizer.pt"
 _INDEX = re.compile(r"(?P<stem>.+)\.(?:safetensors|bin)\.index\.json")
@@ -42,8 +42,8 @@ _TRAINER = re.compile(
 _TORCH_STARTS = (b"PK", b"\x80", b"version https://git-lfs")  # a .bin may be anything: OpenVINO's, a vocabulary
 # Copies of one model: names of other libraries, and variants that keep the name. Any other stem is another model.
 _VARIANT = re.compile(r"\.(?:fp16|bf16|fp32|non_ema|weights)$")
-_SAME_MODEL = {"pytorch_model": "model", "tf_model": "model", "consolidated": "model", "consolidated.00": "model"}
-_PREFERENCE = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json")
+_SAME_MODEL = dict.fromkeys(("pytorch_model", "tf_model", "flax_model", "consolidated", "consolidated.00"), "model")
+_PREFERENCE = (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json", ".msgpack")
 
 
 def _open(candidate: Candidate) -> Checkpoint:
@@ -65,6 +65,7 @@ def _open(candidate: Candidate) -> Checkpoint:
         remarks=(*weights.remarks, *remarks),
         config=config,
         adapter=adapter,
+        vocabulary=vocabulary_beside(candidate.path) if candidate.is_directory else None,
     )
 
 
@@ -130,7 +131,7 @@ def _rank(name: str) -> tuple[int, bool, int, str]:
 
 def _json_beside(path: Path, name: str) -> dict[str, Any]:
     file = inside(path.parent, name)
-    return parse_object(read_whole(file, limit=MAX_CONFIG_BYTES), str(file)) if is_file(file) else {}
+    return parse_object(read_whole(file, limit=limits.CONFIG_BYTES), str(file)) if is_file(file) else {}
 
 
 def _declared_by_trainer(folder: Path) -> tuple[Declared, ...]:

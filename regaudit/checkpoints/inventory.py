@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from regaudit.checkpoints import formats
-from regaudit.checkpoints.sniff import MODEL_SUFFIXES, look
+from regaudit.checkpoints.sniff import MODEL_SUFFIXES, is_unread_model, look
 from regaudit.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def models_under(folder: Path) -> Iterator[Path]:
     """Yield every model under a folder, in order of their names; what is no model is passed over.
 
     A file is a model if a reader knows its content, and also if its suffix says that it should be one: a damaged model
-    must not go unseen. A folder is one model where its files belong together; a checkpoint's own folder may hold more
+    must not go unseen. Nor must a model that no reader can open (TensorFlow Lite, TensorRT …). A folder is one model where its files belong together; a checkpoint's own folder may hold more
     of them (`checkpoint-500/`). Hidden entries are left out, links to folders are not followed.
 
     Args:
@@ -42,6 +42,9 @@ def models_under(folder: Path) -> Iterator[Path]:
         return
     files = [folder / each.name for each in entries if not each.name.startswith(".") and _is_file(each)]
     folders = [folder / each.name for each in entries if _is_searched(each, candidate.members)]
+    if is_unread_model(candidate):
+        yield folder
+        return
     models = [path for path in files if _is_model(path)]
     is_marked = any(name in _MARKS or name.endswith(_INDEX) for name in candidate.members)
     if (is_marked or not models) and _is_claimed(candidate):
@@ -70,9 +73,10 @@ def _is_model(path: Path) -> bool:
     if path.suffix in MODEL_SUFFIXES and path.suffix != _ANY:
         return True
     try:
-        return _is_claimed(look(path))
+        candidate = look(path)
     except CheckpointError:  # empty or locked, and not named as a model
         return False
+    return _is_claimed(candidate) or is_unread_model(candidate)
 
 
 def _is_claimed(candidate: Candidate) -> bool:

@@ -14,7 +14,8 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from regaudit.checkpoints.base import MAX_TENSORS, OPTIMIZER_STATE, OTHER_WEIGHTS, Checkpoint
+from regaudit.checkpoints import limits
+from regaudit.checkpoints.base import OPTIMIZER_STATE, OTHER_WEIGHTS, Checkpoint
 from regaudit.checkpoints.dtypes import DTYPES
 from regaudit.checkpoints.moments import certain, named, step_in
 from regaudit.checkpoints.text import listed, quoted
@@ -103,8 +104,8 @@ def checkpoint(
 
 
 def _require_names(tensors: tuple[Tensor, ...], where: str) -> None:
-    if len(tensors) > MAX_TENSORS:
-        raise UnsafeCheckpoint(where, f"holds {len(tensors):,} arrays, the limit is {MAX_TENSORS:,}")
+    if len(tensors) > limits.TENSORS.value:
+        raise UnsafeCheckpoint(where, *limits.TENSORS.exceeded(f"holds {len(tensors):,} arrays", needed=len(tensors)))
     seen: set[str] = set()
     for tensor in tensors:
         if tensor.name in seen:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from regaudit.checkpoints import keras_declared, keras_moments
+from regaudit.checkpoints import keras_declared, keras_moments, limits
 from regaudit.checkpoints.archive import Archive
 from regaudit.checkpoints.base import OPTIMIZER_STATE, UNREADABLE_TENSOR, Candidate, Checkpoint, Format
 from regaudit.checkpoints.hdf5 import MAGIC, Dataset, Group, Hdf5File
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 _CONFIG = "config.json"
 _WEIGHTS = "model.weights.h5"
 _METADATA = "metadata.json"
-MAX_CONFIG_BYTES = 32 << 20  # the configuration of Keras' ResNet152 has 0.3 MB
-MAX_INFLATED_BYTES = 4 << 30  # Keras stores the weights uncompressed; HDF5 cannot be read from a compressed stream
 _USER_BLOCKS = (0, 512, 1024, 2048)  # HDF5 may begin behind a block of the user's; the head of a file shows these
 _NO_CONFIG = "no configuration: regularizers cannot be known"
 
@@ -66,7 +64,7 @@ def _open(candidate: Candidate) -> Checkpoint:
     return _open_archive(candidate) if candidate.members else _open_hdf5(candidate)
 
 
-FORMAT = Format(name="keras", claims=_claims, open=_open)
+FORMAT = Format(name="Keras", claims=_claims, open=_open, extra="keras")
 
 
 def _open_archive(candidate: Candidate) -> Checkpoint:
@@ -74,7 +72,7 @@ def _open_archive(candidate: Candidate) -> Checkpoint:
     with ExitStack() as stack:
         archive = Archive(candidate.path)
         stack.callback(archive.close)
-        config = parse_object(archive.read(_CONFIG, limit=MAX_CONFIG_BYTES), f"{where}: {_CONFIG}")
+        config = parse_object(archive.read(_CONFIG, limit=limits.CONFIG_BYTES), f"{where}: {_CONFIG}")
         file = _weights_in(archive, f"{where}: {_WEIGHTS}")
         stack.callback(file.close)
         root = read_network(config, named=True)
@@ -91,7 +89,7 @@ def _weights_in(archive: Archive, where: str) -> Hdf5File:
     begin = archive.offset(_WEIGHTS)
     if begin is not None:
         return Hdf5File(where, size, lambda offset, count: archive.source.read_at(begin + offset, count))
-    raw = archive.read(_WEIGHTS, limit=MAX_INFLATED_BYTES)
+    raw = archive.read(_WEIGHTS, limit=limits.KERAS_INFLATED_BYTES)
     return Hdf5File(where, size, lambda offset, count: raw[offset : offset + count])
 
 
@@ -99,7 +97,7 @@ def _version(archive: Archive) -> str:
     if _METADATA not in archive.names:
         return ""
     try:
-        metadata = parse_object(archive.read(_METADATA, limit=MAX_CONFIG_BYTES), _METADATA)
+        metadata = parse_object(archive.read(_METADATA, limit=limits.CONFIG_BYTES), _METADATA)
     except CheckpointError:  # it holds the version and the date, nothing that the audit needs
         return ""
     return as_text(metadata.get("keras_version"))
@@ -148,8 +146,10 @@ def _trained(content: _Content, training: dict[str, Any], where: str) -> _Conten
 
 def _parsed(group: Group, key: str, where: str) -> dict[str, Any]:
     raw = group.texts.get(key, "{}").encode()
-    if len(raw) > MAX_CONFIG_BYTES:
-        raise UnsafeCheckpoint(f"{where}: {key}", f"has {len(raw):,} bytes, the limit is {MAX_CONFIG_BYTES:,}")
+    if len(raw) > limits.CONFIG_BYTES.value:
+        raise UnsafeCheckpoint(
+            f"{where}: {key}", *limits.CONFIG_BYTES.exceeded(f"has {len(raw):,} bytes", needed=len(raw))
+        )
     return parse_object(raw, f"{where}: {key}")
 
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.hdf5 import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-MAX_DEPTH = 40  # layers within layers; Bidirectional(LSTM) in a model in a model makes 4
 _SHOWN_CHARACTERS = 200  # a longer text is no setting but data
 _NO_LAYERS = ("_initializer", "_regularizer", "_constraint", "activation", "dtype", "function")
 _SNAKE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=.)(?=[A-Z][a-z])")
@@ -94,7 +94,7 @@ def read_network(model: Mapping[str, Any], *, named: bool) -> Node:
     root = Node(name=name, type=kind.rpartition(">")[2], path=name, scope="", full="", entry=model)
     root.config, below = _split(_settings(model))
     root.scope = root.full = name if named and not root.is_functional else ""
-    _add(root, below, MAX_DEPTH)
+    _add(root, below, limits.KERAS_DEPTH.value)
     settle_paths(root)
     return root
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.base import CONTAINS_CODE
 from regaudit.checkpoints.keras_config import Node, as_dict, as_list, as_number, as_text, class_name
 from regaudit.checkpoints.text import quoted
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 _DEFAULT = 0.01  # of l1, l2 and factor (keras.regularizers)
 _DEFAULT_CAP = 2.0  # of max_value (keras.constraints.MaxNorm)
-_MAX_NESTING = 16
 _SITES = {"gamma": "scale", "alpha": "scale", "beta": "offset", "embeddings": "kernel"}
 _NOTES = {"activity": "Keras sums it over the layer's outputs and divides by the batch size."}
 # class → key of its strength, kind
@@ -69,8 +69,8 @@ def in_training(training: Mapping[str, Any], where: str) -> tuple[Declared, ...]
         keras.optimizers.Optimizer (Keras 3.15).
     """
     key = "optimizer_config" if "optimizer_config" in training else "optimizer"
-    found = list(_of_optimizer(training.get(key), f"{where}.{key}", _MAX_NESTING))
-    found += _of_loss(training.get("loss"), f"{where}.loss", _MAX_NESTING)
+    found = list(_of_optimizer(training.get(key), f"{where}.{key}", limits.KERAS_NESTING.value))
+    found += _of_loss(training.get("loss"), f"{where}.loss", limits.KERAS_NESTING.value)
     return tuple(found)
 
 
@@ -78,7 +78,7 @@ def code_in_layers(root: Node, file: str) -> tuple[Remark, ...]:
     """Return a remark for each layer that stores Python code (a `Lambda`); the code is only measured."""
     found: list[Remark] = []
     for node in root.every():
-        code = sum(len(text) for text in _code(dict(node.config), _MAX_NESTING))
+        code = sum(len(text) for text in _code(dict(node.config), limits.KERAS_NESTING.value))
         if node.type == "Lambda" or code:
             stored = f"stores {code:,} characters of Python code" if code else "names a Python function"
             text = f"The layer {quoted(node.path)} ({node.type}) {stored}; it was not loaded."
@@ -174,6 +174,7 @@ def _of_optimizer(value: object, where: str, nesting: int) -> Iterator[Declared]
         yield Declared(
             target="", site="parameters", kind="decoupled_weight_decay", value=decay,
             where=f"{where}.weight_decay", unit="keras.AdamW", note=note,
+            learning_rate=as_number(settings.get("learning_rate", settings.get("lr"))),
         )  # fmt: skip
     for key, kind in _CLIPPING.items():
         if number := as_number(settings.get(key)):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.keras_config import Node, as_dict, as_text, class_name, plain_settings
 from regaudit.records import Module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_MAX_NESTING = 16  # lists and objects around one reference; Keras 3 writes 5
 # They hand on what the layer in them returns.
 _TRANSPARENT = frozenset({"TimeDistributed", "SpectralNormalization", "Wrapper"})
 
@@ -86,7 +86,9 @@ def _by_name(model: Node) -> Mapping[str, Node]:
     return {node.name: node for node in model.members}
 
 
-def _references(value: object, names: Mapping[str, Node], nesting: int = _MAX_NESTING) -> Iterator[tuple[str, int]]:
+def _references(
+    value: object, names: Mapping[str, Node], nesting: int = limits.KERAS_NESTING.default
+) -> Iterator[tuple[str, int]]:
     """Yield (layer, output) for every tensor that is named somewhere in a value.
 
     Keras 2 writes `[name, node, tensor]`, with keyword arguments behind it; Keras 3 the same in `keras_history`.

@@ -11,14 +11,12 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from regaudit.checkpoints import limits
 from regaudit.errors import CorruptCheckpoint, UnsafeCheckpoint
 
 if TYPE_CHECKING:
     from regaudit.checkpoints.source import Source
 
-MAX_ITEMS = 2_000_000  # keys and values; a tensor takes 3 to 5
-MAX_DEPTH = 100  # maps in maps; optax nests to about 10
-MAX_TEXT_BYTES = 4096  # a longer text is no key and no dtype
 
 _WINDOW = 1 << 14  # bytes read at once; the small arrays between the keys come along
 _PLAIN = {0xC0: None, 0xC2: False, 0xC3: True}
@@ -46,13 +44,13 @@ class Blob:
 class Walk:
     """A place in the file, from which items are read forwards."""
 
-    def __init__(self, source: Source, start: int, stop: int, budget: int = MAX_ITEMS) -> None:
+    def __init__(self, source: Source, start: int, stop: int, budget: int | None = None) -> None:
         """Begin at a byte; no item may reach beyond another, and no more than `budget` items are read."""
         self.at, self.stop = start, stop
         self._source = source
         self._where = str(source.path)
         self._window, self._window_at = b"", start
-        self._left = budget
+        self._left = limits.MESSAGEPACK_ITEMS.value if budget is None else budget
 
     def corrupt(self, problem: str) -> CorruptCheckpoint:
         """Return the error of content that contradicts itself, with the place."""
@@ -71,15 +69,17 @@ class Walk:
     def _number(self, width: int) -> int:
         return int.from_bytes(self._take(width), "big")
 
-    def item(self, depth: int = MAX_DEPTH) -> object:
+    def item(self, depth: int = limits.MESSAGEPACK_DEPTH.default) -> object:
         """Return the next item: maps, lists, short texts and numbers as such, blocks by their place.
 
         Raises:
             UnsafeCheckpoint: There are more items than in any model, or deeper ones.
         """
         self._left -= 1
-        if self._left < 0 or not depth:
-            raise UnsafeCheckpoint(self._where, f"has more than {MAX_ITEMS:,} items, or {MAX_DEPTH} dicts in dicts")
+        if self._left < 0:
+            raise UnsafeCheckpoint(self._where, *limits.MESSAGEPACK_ITEMS.exceeded("has too many items"))
+        if not depth:
+            raise UnsafeCheckpoint(self._where, *limits.MESSAGEPACK_DEPTH.exceeded("has dicts in dicts without end"))
         code = self._number(1)
         if code < 0x80 or code >= 0xE0:
             return code if code < 0x80 else code - 256
@@ -119,7 +119,9 @@ class Walk:
 
     def _text(self, count: int) -> str | Blob:
         return (
-            self._blob(-1, count) if count > MAX_TEXT_BYTES else self._take(count).decode("utf-8", "backslashreplace")
+            self._blob(-1, count)
+            if count > limits.MESSAGEPACK_TEXT.default
+            else self._take(count).decode("utf-8", "backslashreplace")
         )
 
     def _list(self, count: int, depth: int) -> list[object]:

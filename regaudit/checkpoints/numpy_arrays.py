@@ -19,11 +19,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from regaudit.checkpoints import dtypes
+from regaudit.checkpoints import dtypes, limits
 from regaudit.checkpoints.archive import Archive
 from regaudit.checkpoints.base import (
-    MAX_ELEMENTS,
-    MAX_RANK,
     UNREADABLE_TENSOR,
     Candidate,
     Checkpoint,
@@ -178,7 +176,7 @@ def _checkpoint(
 def _stored(read_at: ReadAt, size: int, *, name: str, source: str, where: str) -> _Stored:
     shape, is_fortran, kind, offset = _header(read_at(0, min(size, _HEADER_BYTES)), where)
     dtype = _dtype(kind, where)
-    if len(shape) > MAX_RANK or min(shape, default=0) < 0 or math.prod(shape) > MAX_ELEMENTS:
+    if len(shape) > limits.RANK.value or min(shape, default=0) < 0 or math.prod(shape) > limits.ELEMENTS.value:
         raise CorruptCheckpoint(where, f"no array has the shape that its header declares ({quoted(str(shape))})")
     count = dtypes.nbytes(dtype, math.prod(shape))
     if offset + count != size:

@@ -1,7 +1,7 @@
 """Pickled dicts of arrays: JAX' (Haiku, Flax), PaddlePaddle's `.pdparams`, and anyone's own. Nothing is executed.
 
 The arrays lie within the pickle, which is read as inert records and therefore whole; larger files than
-`MAX_PICKLE_BYTES` are refused.
+the limit pickle-bytes are refused.
 
 Source: jax/_src/array.py (`_reconstruct_array`, JAX 0.12); paddle/framework/io.py (`_build_saved_state_dict`, 3.2).
 """
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from regaudit.checkpoints import jax_trees, pickles
-from regaudit.checkpoints.base import MAX_PICKLE_BYTES, UNREADABLE_TENSOR, Candidate, Checkpoint, Format
+from regaudit.checkpoints import jax_trees, limits, pickles
+from regaudit.checkpoints.base import UNREADABLE_TENSOR, Candidate, Checkpoint, Format
 from regaudit.checkpoints.dtypes import DTYPES, decode
 from regaudit.checkpoints.paddle import NAMES, as_in_paddle, modules
 from regaudit.checkpoints.pickle_globals import remarks as remarks_on_globals
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from regaudit.records import Array
 
-MAX_DEPTH = 64  # dicts in dicts
-MAX_NAME = 4096  # characters of a tensor's whole name
 
 _START = re.compile(rb"\x80[\x02-\x05]")
 _ARRAYS = (b"numpy", b"_reconstruct_array", NAMES.encode())
@@ -56,7 +54,7 @@ def _claims(candidate: Candidate) -> bool:
 
 def _open(candidate: Candidate) -> Checkpoint:
     path, where = candidate.path, str(candidate.path)
-    raw = read_whole(path, limit=MAX_PICKLE_BYTES)
+    raw = read_whole(path, limit=limits.PICKLE_BYTES)
     pickled = pickles.load(raw, persistent=_no_persistent, where=where)
     walk = _Walk(where, len(raw))
     found = list(walk.arrays(pickled.value, ""))
@@ -102,7 +100,7 @@ class _Walk:
         self._where = where
         self._steps_left = 1000 + 4 * pickle_bytes  # a plain tree has fewer entries than its pickle has bytes
 
-    def arrays(self, node: object, name: str, depth: int = MAX_DEPTH) -> Iterator[_Found]:
+    def arrays(self, node: object, name: str, depth: int = limits.OBJECT_DEPTH.default) -> Iterator[_Found]:
         """Yield every array below a node, under its path.
 
         Raises:
@@ -110,7 +108,7 @@ class _Walk:
         """
         inner = () if isinstance(node, str | bytes | int | float | None) else _children(node).items()
         self._steps_left -= 1 + len(name) // 64
-        if self._steps_left < 0 or len(name) > MAX_NAME or not depth:
+        if self._steps_left < 0 or len(name) > limits.NAME_CHARACTERS.value or not depth:
             raise UnsafeCheckpoint(
                 self._where, f"the containers around {quoted(name[:40])} hold each other without end"
             )

@@ -12,7 +12,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from regaudit.checkpoints.base import MAX_EXPANSION, UNREADABLE_TENSOR, Candidate, Checkpoint, Format
+from regaudit.checkpoints import limits
+from regaudit.checkpoints.base import UNREADABLE_TENSOR, Candidate, Checkpoint, Format
 from regaudit.checkpoints.onnx_flow import Flow, flow
 from regaudit.checkpoints.onnx_layers import Layers, layers
 from regaudit.checkpoints.onnx_messages import Model, read_model
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from regaudit.checkpoints.onnx_grids import Grid
     from regaudit.checkpoints.onnx_weights import Part
     from regaudit.records import Array
 
@@ -63,11 +65,15 @@ def open_onnx(path: Path) -> Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Row:
-    """A tensor of the checkpoint, and where its first element lies in a stored one (None: it is not read)."""
+    """A tensor of the checkpoint, and where its first element lies in a stored one (None: it is not read).
+
+    `grid`: what makes weights of the stored numbers; None where they are weights.
+    """
 
     tensor: Tensor
     stored: Stored | None
     start: int = 0
+    grid: Grid | None = None
 
 
 def _checkpoint(source: Source) -> Checkpoint:
@@ -96,10 +102,7 @@ def _checkpoint(source: Source) -> Checkpoint:
 
 def _rows(written: Flow, found: Layers, file: str) -> dict[str, _Row]:
     """Return the tensors by name: every initializer, and the other constants that a layer uses."""
-    owners: dict[int, list[tuple[str, Part]]] = {}
-    for unit in found.units:
-        for part in unit.parts:
-            owners.setdefault(id(part.tensor), []).append((unit.name, part))
+    owners = _owners(found)
     rows: dict[str, _Row] = {}
     first: dict[tuple[object, ...], str] = {}
     seen: set[int] = set()
@@ -117,12 +120,21 @@ def _rows(written: Flow, found: Layers, file: str) -> dict[str, _Row]:
     return rows
 
 
+def _owners(found: Layers) -> dict[int, list[tuple[str, Part]]]:
+    """Return the layers that use each tensor (by id), and how."""
+    owners: dict[int, list[tuple[str, Part]]] = {}
+    for unit in found.units:
+        for part in unit.parts:
+            owners.setdefault(id(part.tensor), []).append((unit.name, part))
+    return owners
+
+
 def _require_bounded(rows: Mapping[str, _Row], files: Files) -> None:
     # Many tensors may name the same bytes of a file beside the model.
     elements = sum(row.tensor.size for row in rows.values())
-    if elements > MAX_EXPANSION * max(files.nbytes, _SMALL_FILE):
+    if elements > limits.EXPANSION.value * max(files.nbytes, _SMALL_FILE):
         problem = f"claims {elements:,} elements in {files.nbytes:,} bytes"
-        raise UnsafeCheckpoint(str(files.source.path), problem)
+        raise UnsafeCheckpoint(str(files.source.path), *limits.EXPANSION.exceeded(problem))
 
 
 def _of(stored: Stored, owners: list[tuple[str, Part]], first: dict[tuple[object, ...], str]) -> Iterator[_Row]:
@@ -137,11 +149,20 @@ def _of(stored: Stored, owners: list[tuple[str, Part]], first: dict[tuple[object
         yield _Row(tensor=tensor, stored=stored, start=part.start)
     if named:
         return
-    shares = first.setdefault(stored.place, stored.name) if stored.size else stored.name
+    grid = _grid(owners)
+    place = (stored.place, grid and grid.key)
+    shares = first.setdefault(place, stored.name) if stored.size else stored.name
+    whole = replace(whole, dtype="F32") if grid else whole
     whole = replace(whole, shares="" if shares == stored.name else shares)
     for layer, part in owners:
         whole = replace(whole, layer=layer, use=part.use, axes=part.axes)
-    yield _Row(tensor=whole, stored=stored)
+    yield _Row(tensor=whole, stored=stored, grid=grid)
+
+
+def _grid(owners: list[tuple[str, Part]]) -> Grid | None:
+    """Return the one grid on which all owners read a tensor."""
+    grids = {part.grid.key if part.grid else None: part.grid for _, part in owners}
+    return next(iter(grids.values())) if len(grids) == 1 else None
 
 
 def _add(rows: dict[str, _Row], row: _Row) -> None:
@@ -156,7 +177,8 @@ def _reader(path: str, rows: Mapping[str, _Row]) -> Callable[[Tensor, int, int],
         row = rows[tensor.name]
         if row.stored is None:
             raise CorruptCheckpoint(path, f"tensor {quoted(tensor.name)} is no plain array of numbers")
-        return row.stored.read(row.start + start, row.start + stop)
+        found = row.stored.read(row.start + start, row.start + stop)
+        return found if row.grid is None else row.grid.weights(found, tensor.shape, start)
 
     return read
 
@@ -177,9 +199,10 @@ def _remarks(written: Flow, found: Layers) -> Iterator[Remark]:
         if refused.kind != TEXTS:
             text = f"The tensor {quoted(refused.name)} was not read: {refused.reason}."
             yield Remark(kind=UNREADABLE_TENSOR, where=refused.name, text=text)
+    owners = _owners(found)
     for unit in found.units:
         for part in unit.parts:
-            if part.is_packed and part.use is Use.KERNEL:
+            if part.is_packed and part.use is Use.KERNEL and _grid(owners[id(part.tensor)]) is None:
                 name, dtype = part.tensor.name, part.tensor.dtype
                 text = f"The tensor {quoted(name)} holds quantised numbers ({dtype}): their values are not its weights."
                 yield Remark(kind=UNREADABLE_TENSOR, where=name, text=text)

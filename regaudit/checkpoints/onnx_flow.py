@@ -9,7 +9,8 @@ from collections import ChainMap, Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from regaudit.checkpoints.onnx_messages import MAX_NESTING, MAX_NODES, Reference, TensorMessage, graphs
+from regaudit.checkpoints import limits
+from regaudit.checkpoints.onnx_messages import Reference, TensorMessage, graphs
 from regaudit.checkpoints.onnx_tensors import Files, Refused, Stored, stored
 from regaudit.checkpoints.text import quoted
 from regaudit.errors import CorruptCheckpoint, UnsafeCheckpoint
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
     from regaudit.checkpoints.onnx_messages import Attribute, Graph, Model, Node
 
-MAX_NUMBERS = 64  # integers of a constant that is read as a shape, an axis, a range
 
 # The first outputs of a body that are no outputs of the node: a Loop's body says whether to go on.
 _HIDDEN_OUTPUTS = {"Loop": 1}
+_NUMBERS = ("value_int", "value_ints", "value_float", "value_floats")  # what a Constant may be besides a tensor
 
 Scope = ChainMap[str, "Value"]
 
@@ -39,6 +40,7 @@ class Value:
     is_initializer: bool = False
     is_number: bool = False
     integers: tuple[int, ...] | None = None
+    number: Attribute | None = None
 
     @property
     def is_constant(self) -> bool:
@@ -48,7 +50,7 @@ class Value:
     def numbers(self) -> tuple[int, ...] | None:
         """Return a small constant of integers, None for anything else."""
         tensor = self.tensor
-        is_small = tensor is not None and tensor.dtype in {"I64", "I32"} and tensor.size <= MAX_NUMBERS
+        is_small = tensor is not None and tensor.dtype in {"I64", "I32"} and tensor.size <= limits.ONNX_NUMBERS.value
         if self.integers is None and tensor is not None and is_small:
             self.integers = tuple(int(each) for each in tensor.read(0, tensor.size))
         return self.integers
@@ -64,6 +66,7 @@ class Step:
     inputs: tuple[Value | None, ...]
     outputs: tuple[Value, ...]
     attributes: Mapping[str, Attribute]
+    domain: str = ""
 
     def value(self, index: int) -> Value | None:
         """Return an input, None where it is left out."""
@@ -90,11 +93,13 @@ class Step:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Flow:
-    """A model's steps in order, its constants, and the tensors that could not be read."""
+    """A model's steps in order, its constants, its inputs and outputs, and the tensors that could not be read."""
 
     steps: list[Step] = field(default_factory=list)
     constants: list[Value] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
+    inputs: list[Value] = field(default_factory=list)
+    outputs: list[Value] = field(default_factory=list)
 
 
 def flow(model: Model, files: Files) -> Flow:
@@ -127,8 +132,12 @@ class _Writer:
         name, count = next(iter(Counter(message.name for message in graph.tensors).most_common(1)), ("", 0))
         if count > 1:
             raise CorruptCheckpoint(str(self._files.source.path), f"two tensors have the name {quoted(name)}")
-        for value in self._graph(graph, ChainMap({}), 0):
+        scope: Scope = ChainMap({})
+        self._flow.outputs = self._graph(graph, scope, 0)
+        for value in self._flow.outputs:
             value.is_output = True
+        given = [scope[name] for name in graph.inputs if name in scope]
+        self._flow.inputs = [value for value in given if value.maker is None and not value.is_initializer]
         return self._flow
 
     def _graph(self, graph: Graph, scope: Scope, nesting: int) -> list[Value]:
@@ -147,9 +156,10 @@ class _Writer:
 
     def _node(self, node: Node, scope: Scope, nesting: int) -> None:
         self._visited += 1
-        if self._visited > MAX_NODES:
-            problem = f"its functions write out to more than {MAX_NODES:,} nodes"
-            raise UnsafeCheckpoint(str(self._files.source.path), problem)
+        if self._visited > limits.ONNX_NODES.value:
+            raise UnsafeCheckpoint(
+                str(self._files.source.path), *limits.ONNX_NODES.exceeded("its functions write out to too many nodes")
+            )
         inputs = tuple(_named(scope, name) if name else None for name in node.inputs)
         inner = graphs(node.attributes.values())
         body = self._model.functions.get((node.domain, node.op))
@@ -165,7 +175,7 @@ class _Writer:
 
     def _step(self, node: Node, inputs: tuple[Value | None, ...], names: Iterable[str]) -> tuple[Value, ...]:
         outputs = tuple(Value(name) for name in names)
-        step = Step(node.op, node.name, node.scopes, inputs, outputs, node.attributes)
+        step = Step(node.op, node.name, node.scopes, inputs, outputs, node.attributes, node.domain)
         for value in outputs:
             value.maker = step
         for taken in {id(value): value for value in inputs if value is not None}.values():
@@ -189,9 +199,10 @@ class _Writer:
 
     def _called(self, body: Graph, node: Node, inputs: Sequence[Value | None], nesting: int) -> tuple[Value, ...]:
         # the outputs of a function's body, on the caller's values
-        if nesting >= MAX_NESTING:
-            problem = f"calls functions in functions more than {MAX_NESTING} deep"
-            raise UnsafeCheckpoint(str(self._files.source.path), problem)
+        if nesting >= limits.ONNX_NESTING.value:
+            raise UnsafeCheckpoint(
+                str(self._files.source.path), *limits.ONNX_NESTING.exceeded("calls functions in functions too deeply")
+            )
         own = {name: v for name, v in zip(body.inputs, inputs, strict=False) if v is not None}
         scope: Scope = ChainMap(own)
         for each in body.nodes:
@@ -204,8 +215,10 @@ class _Writer:
         if isinstance(value := held.get("value"), TensorMessage):
             return (self._constant(value, name or value.name, is_initializer=False),)
         number = held.get("value_int", held.get("value_ints"))
+        written = next((held[key] for key in _NUMBERS if key in held), None)
         several = number if isinstance(number, tuple) else (number,)
-        return (Value(name, is_number=True, integers=tuple(each for each in several if isinstance(each, int))),)
+        integers = tuple(each for each in several if isinstance(each, int))
+        return (Value(name, is_number=True, integers=integers, number=written),)
 
     def _constant(self, message: TensorMessage, name: str, *, is_initializer: bool) -> Value:
         if id(message) not in self._known:

@@ -146,7 +146,10 @@ class _Reading:
             return ()
         if step.op == "Gather" and not self._is_table(step, main):
             return ()
-        return (self._new(step, step.op, [part for slot in slots if (part := self._part(step, slot)) is not None]),)
+        unit = self._new(step, step.op, [part for slot in slots if (part := self._part(step, slot)) is not None])
+        if main.grid is not None:
+            unit.settings |= {"quantized": main.tensor.dtype, "quantization_step": main.grid.step()}
+        return (unit,)
 
     def _slots(self, step: Step) -> tuple[Slot, ...]:
         if step.op not in DENSE:
@@ -297,7 +300,9 @@ class _Reading:
 
 def _part(piece: Piece, use: Use, axes: Sequence[Axis], *, is_packed: bool = False) -> Part:
     labelled = piece.labelled(axes)
-    return Part(tensor=piece.tensor, use=use, axes=labelled, shape=piece.tensor.shape, is_packed=is_packed)
+    return Part(
+        tensor=piece.tensor, use=use, axes=labelled, shape=piece.tensor.shape, is_packed=is_packed, grid=piece.grid
+    )
 
 
 def _is_cut(value: Value) -> bool:

@@ -8,17 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from regaudit.checkpoints import limits
 from regaudit.errors import CorruptCheckpoint, UnsafeCheckpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from regaudit.checkpoints.protobuf import Field, Span, Wire
 
-MAX_NESTING = 16  # graphs in graphs (If in Loop in If …), functions in functions
-MAX_NODES = 100_000  # in all graphs, functions written out; large networks have 10,000 to 50,000
-MAX_TENSORS = 100_000  # constants of all graphs
-MAX_PIECES = 1 << 16  # ranges that one tensor may be stored in
 
 _EXTERNAL = 1  # TensorProto.DataLocation
 _SCOPES = "pkg.torch.onnx.name_scopes"  # module paths, as PyTorch's exporter writes them beside each node
@@ -36,6 +33,9 @@ class TensorMessage:
     is_segment: bool = False
 
 
+ValueType = tuple[int, tuple[int | None, ...] | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """The value of an attribute inside a function: that of the caller's attribute with this name."""
@@ -43,7 +43,7 @@ class Reference:
     name: str
 
 
-Attribute = int | float | str | tuple[int, ...] | TensorMessage | Reference | tuple["Graph", ...]
+Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | TensorMessage | Reference | tuple["Graph", ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,13 +61,17 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Graph:
-    """Nodes in order, with the constants, inputs and outputs of the graph. `sparse` names the sparse constants."""
+    """Nodes in order, with the constants, inputs and outputs of the graph. `sparse` names the sparse constants.
+
+    `types` holds for each input that says so its element type (TensorProto.DataType) and its shape; None is any length.
+    """
 
     nodes: tuple[Node, ...] = ()
     tensors: tuple[TensorMessage, ...] = ()
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     sparse: tuple[str, ...] = ()
+    types: Mapping[str, ValueType] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -122,6 +126,7 @@ class _Building:
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     sparse: list[str] = field(default_factory=list)
+    types: dict[str, ValueType] = field(default_factory=dict)
 
     def graph(self) -> Graph:
         return Graph(
@@ -130,6 +135,7 @@ class _Building:
             inputs=tuple(self.inputs),
             outputs=tuple(self.outputs),
             sparse=tuple(self.sparse),
+            types=self.types,
         )
 
 
@@ -150,7 +156,10 @@ class _Messages:
                 case 5:
                     found.tensors.append(self._tensor(each))
                 case 11:
-                    found.inputs.append(self._named(each))
+                    name = self._named(each)
+                    found.inputs.append(name)
+                    if (kind := self._type(each)) is not None:
+                        found.types[name] = kind
                 case 12:
                     found.outputs.append(self._named(each))
                 case 15:
@@ -189,8 +198,8 @@ class _Messages:
 
     def _node(self, message: Field, nesting: int) -> Node:
         self._nodes += 1
-        if self._nodes > MAX_NODES:
-            raise UnsafeCheckpoint(str(self._wire.source.path), f"has more than {MAX_NODES:,} nodes")
+        if self._nodes > limits.ONNX_NODES.value:
+            raise UnsafeCheckpoint(str(self._wire.source.path), *limits.ONNX_NODES.exceeded("has too many nodes"))
         texts = {3: "", 4: "", 7: ""}
         inputs: list[str] = []
         outputs: list[str] = []
@@ -223,10 +232,12 @@ class _Messages:
         )
 
     def _attribute(self, message: Field, nesting: int) -> tuple[str, Attribute | None]:
-        """Return name and value; None for what regaudit has no use for (lists of floats and of strings)."""
+        """Return name and value; None for what regaudit has no use for."""
         name = ""
         value: Attribute | None = None
         integers: list[int] = []
+        numbers: list[float] = []
+        texts: list[str] = []
         graphs: list[Graph] = []
         for each in self._wire.message(message):
             match each.number:
@@ -242,23 +253,29 @@ class _Messages:
                     value = self._tensor(each)
                 case 6 | 11:
                     graphs.append(self._inner(each, nesting))
+                case 7:
+                    numbers.extend(self._wire.numbers(each))
                 case 8:
                     integers.extend(self._wire.integers(each))
+                case 9 if each.stop - each.start < 1024:
+                    texts.append(self._wire.text(each))
                 case 21:
                     value = Reference(self._text(each))
                 case _:
                     pass
-        return name, tuple(graphs) or tuple(integers) or value
+        return name, tuple(graphs) or tuple(integers) or tuple(numbers) or tuple(texts) or value
 
     def _inner(self, message: Field, nesting: int) -> Graph:
-        if nesting >= MAX_NESTING:
-            raise UnsafeCheckpoint(str(self._wire.source.path), f"nests graphs more than {MAX_NESTING} deep")
+        if nesting >= limits.ONNX_NESTING.value:
+            raise UnsafeCheckpoint(
+                str(self._wire.source.path), *limits.ONNX_NESTING.exceeded("nests graphs in graphs too deeply")
+            )
         return self.graph(message, nesting + 1)
 
     def _tensor(self, message: Field) -> TensorMessage:
         self._tensors += 1
-        if self._tensors > MAX_TENSORS:
-            raise UnsafeCheckpoint(str(self._wire.source.path), f"has more than {MAX_TENSORS:,} tensors")
+        if self._tensors > limits.ONNX_TENSORS.value:
+            raise UnsafeCheckpoint(str(self._wire.source.path), *limits.ONNX_TENSORS.exceeded("has too many tensors"))
         name, data_type, location, is_segment = "", 0, 0, False
         dims: list[int] = []
         pieces: dict[int, list[Span]] = {}
@@ -291,9 +308,10 @@ class _Messages:
         )
 
     def _piece(self, spans: list[Span], each: Field) -> None:
-        if len(spans) >= MAX_PIECES:
-            problem = f"stores a tensor in more than {MAX_PIECES:,} pieces"
-            raise UnsafeCheckpoint(str(self._wire.source.path), problem, "Save the model again with a current onnx.")
+        if len(spans) >= limits.ONNX_PIECES.value:
+            raise UnsafeCheckpoint(
+                str(self._wire.source.path), *limits.ONNX_PIECES.exceeded("stores a tensor in too many pieces")
+            )
         spans.append(each.span)
 
     def _sparse(self, message: Field) -> str:
@@ -319,6 +337,28 @@ class _Messages:
         """Return the name of an input or output of a graph."""
         names = (self._text(each) for each in self._wire.message(message) if each.number == 1)
         return next(names, "")
+
+    def _type(self, message: Field) -> ValueType | None:
+        """Return element type and shape of an input that is a tensor."""
+        element, shape = 0, None
+        for each in self._inside(message, 2, 1):
+            if each.number == 1:
+                element = self._wire.integer(each)
+            elif each.number == 2:
+                dims = (dim for dim in self._wire.message(each) if dim.number == 1)
+                shape = tuple(self._length(dim) for dim in dims)
+        return (element, shape) if element else None
+
+    def _inside(self, message: Field, *path: int) -> Iterator[Field]:
+        """Yield the fields of a message in a message; `path` are the numbers on the way there."""
+        number, *rest = path
+        for each in self._wire.message(message):
+            if each.number == number:
+                yield from self._inside(each, *rest) if rest else self._wire.message(each)
+
+    def _length(self, message: Field) -> int | None:
+        lengths = (self._wire.integer(each) for each in self._wire.message(message) if each.number == 1)
+        return next(lengths, None)
 
     def _text(self, each: Field) -> str:
         text = self._wire.text(each)

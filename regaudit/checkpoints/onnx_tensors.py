@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from regaudit.checkpoints import dtypes
-from regaudit.checkpoints.base import MAX_ELEMENTS, MAX_RANK
+from regaudit.checkpoints import dtypes, limits
 from regaudit.checkpoints.protobuf import Span, decode_varints
 from regaudit.checkpoints.source import Source, inside
 from regaudit.checkpoints.text import quoted
@@ -161,7 +160,7 @@ def stored(message: TensorMessage, name: str, files: Files) -> Stored | Refused:
         return Refused(name, "segments", "it is stored in segments, which no reader puts together")
     dtype, typed = _TYPES[message.data_type]
     shape = message.dims
-    if len(shape) > MAX_RANK or min(shape, default=0) < 0 or math.prod(shape) > MAX_ELEMENTS:
+    if len(shape) > limits.RANK.value or min(shape, default=0) < 0 or math.prod(shape) > limits.ELEMENTS.value:
         raise CorruptCheckpoint(where, f"no array has the shape that it declares ({quoted(str(list(shape)))})")
     source, raw, place = _found(message, typed, _nbytes(dtype, math.prod(shape)), dtype, files, where)
     if raw.size != _nbytes(dtype, math.prod(shape)):

@@ -6,15 +6,17 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from regaudit.checkpoints import limits
+from regaudit.checkpoints.onnx_grids import grid
 from regaudit.records import Axis, Use
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from regaudit.checkpoints.onnx_flow import Step, Value
+    from regaudit.checkpoints.onnx_grids import Grid
     from regaudit.checkpoints.onnx_tensors import Stored
 
-MAX_PIECES = 32  # of one value; an LSTM's gates are put together from 12
 
 # What hands on its first input, element by element.
 _UNCHANGED = frozenset({"Identity", "Cast", "CastLike", "Dropout", "QuantizeLinear"})
@@ -32,6 +34,7 @@ class Piece:
         axes: For each axis of the value, the axes of the tensor that it runs over; None where that is not known.
         rows: The rows of the tensor (along its axis 0) that the value holds.
         is_packed: It was dequantised on the way: the stored numbers are not the weights.
+        grid: What makes weights of them; None where that is not known.
     """
 
     tensor: Stored
@@ -39,6 +42,7 @@ class Piece:
     axes: tuple[tuple[int, ...], ...] | None
     rows: tuple[int, int]
     is_packed: bool = False
+    grid: Grid | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -77,6 +81,7 @@ class Part:
     start: int = 0
     label: str = ""
     is_packed: bool = False
+    grid: Grid | None = None
 
 
 class Trace:
@@ -106,6 +111,8 @@ class Trace:
             found = self._joined(step)
         elif len(first) == 1:
             piece = _through(step, first[0])
+            if piece and piece.is_packed and not first[0].is_packed:
+                piece = replace(piece, grid=grid(step, piece, self.whole(step.value(1)), self.whole(step.value(2))))
             found = (piece,) if piece else ()
         elif first and step.op in _UNCHANGED | {"Unsqueeze"}:
             # The joined parts of a recurrent kernel get an axis for the direction: their own axes stay as they are.
@@ -117,7 +124,7 @@ class Trace:
     def _joined(self, step: Step) -> Pieces:
         parts = [self.of(value) for value in step.inputs]
         joined = tuple(piece for pieces in parts for piece in pieces)
-        return joined if all(parts) and len(joined) <= MAX_PIECES else ()
+        return joined if all(parts) and len(joined) <= limits.ONNX_JOINED.value else ()
 
 
 def _piece(tensor: Stored) -> Piece:

@@ -15,14 +15,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
-from regaudit.checkpoints import dtypes, jax_trees
+from regaudit.checkpoints import dtypes, jax_trees, limits
 from regaudit.checkpoints.base import (
     DANGLING_INDEX,
-    MAX_ELEMENTS,
-    MAX_EXPANSION,
-    MAX_MEMBERS,
-    MAX_RANK,
-    MAX_TENSORS,
     UNREADABLE_TENSOR,
     Candidate,
     Checkpoint,
@@ -40,10 +35,7 @@ if TYPE_CHECKING:
 
     from regaudit.records import Array
 
-MAX_METADATA_BYTES = 32 << 20  # 0.4 KB an array
-MAX_CHUNK_BYTES = 4 << 30  # decoded; a chunk is one device's share of an array
-CACHE_BYTES = 256 << 20  # of decoded chunks; more only where one chunk is larger
-SMALL_CHECKPOINT = 1 << 20  # bytes; of such a directory MAX_EXPANSION times as much is still harmless
+SMALL_CHECKPOINT = 1 << 20  # bytes; of such a directory limits.EXPANSION.value times as much is still harmless
 
 _METADATA, _MANIFEST, _ITEMS = "_METADATA", "manifest.ocdbt", "_CHECKPOINT_METADATA"
 _USUAL_ITEMS = ("default", "params", "state", "model")  # the first that is there holds the weights
@@ -82,12 +74,14 @@ def _claims(candidate: Candidate) -> bool:
 def _open(candidate: Candidate) -> Checkpoint:
     folder = _item(candidate)
     where = str(folder)
-    metadata = parse_object(read_whole(inside(folder, _METADATA), limit=MAX_METADATA_BYTES), f"{where}: {_METADATA}")
+    metadata = parse_object(
+        read_whole(inside(folder, _METADATA), limit=limits.ORBAX_METADATA_BYTES), f"{where}: {_METADATA}"
+    )
     leaves = list(_leaves(metadata.get("tree_metadata"), where))
     if len({leaf.name for leaf in leaves}) < len(leaves):
         raise CorruptCheckpoint(f"{where}: {_METADATA}", "two of its arrays have one name")
     nbytes = _bytes_below(folder)
-    stores, remarks = _stores(folder, leaves, _settings(metadata), CACHE_BYTES)
+    stores, remarks = _stores(folder, leaves, _settings(metadata), limits.ORBAX_CACHE_BYTES.value)
     tensors: list[Tensor] = []
     for name, store in list(stores.items()):
         problem = _problem(store, nbytes)
@@ -98,7 +92,7 @@ def _open(candidate: Candidate) -> Checkpoint:
             tensors.append(_tensor(name, store, folder.name))
     _require_fitting(tensors, nbytes, where)
     largest = max((_chunk_bytes(stores[tensor.name]) for tensor in tensors), default=0)
-    if largest > CACHE_BYTES:  # or a chunk would be decoded anew for every part that is read of it
+    if largest > limits.ORBAX_CACHE_BYTES.value:  # or a chunk would be decoded anew for every part that is read of it
         stores, _ = _stores(folder, leaves, _settings(metadata), largest)
 
     def read(tensor: Tensor, start: int, stop: int) -> Array:
@@ -107,7 +101,7 @@ def _open(candidate: Candidate) -> Checkpoint:
     return jax_trees.checkpoint(candidate.path, "Orbax", nbytes, tuple(tensors), read, remarks=remarks)
 
 
-FORMAT = Format(name="Orbax", claims=_claims, open=_open)
+FORMAT = Format(name="Orbax", claims=_claims, open=_open, extra="orbax")
 
 
 def _item(candidate: Candidate) -> Path:
@@ -126,7 +120,7 @@ def _item(candidate: Candidate) -> Path:
 
 
 def _leaves(tree: object, where: str) -> Iterator[_Leaf]:
-    if not isinstance(tree, dict) or len(tree) > MAX_TENSORS:
+    if not isinstance(tree, dict) or len(tree) > limits.TENSORS.value:
         raise CorruptCheckpoint(f"{where}: {_METADATA}", "its tree_metadata must map names to arrays")
     for entry in tree.values():
         keys, value = (
@@ -150,8 +144,8 @@ def _bytes_below(folder: Path) -> int:
     total = seen = 0
     for place, folders, files in os.walk(folder):
         seen += len(folders) + len(files)
-        if seen > MAX_MEMBERS:
-            raise UnsafeCheckpoint(str(folder), f"holds more than {MAX_MEMBERS:,} files")
+        if seen > limits.MEMBERS.value:
+            raise UnsafeCheckpoint(str(folder), *limits.MEMBERS.exceeded("holds too many files"))
         for name in (*folders, *files):
             path = os.path.join(place, name)  # noqa: PTH118
             if os.path.islink(path):  # noqa: PTH114
@@ -204,11 +198,14 @@ def _problem(store: _Store, nbytes: int) -> str:
     dtype, shape = DTYPE_OF_NUMPY.get(store.dtype.name), tuple(store.shape)
     if dtype is None:
         return f"its dtype is {quoted(store.dtype.name)}"
-    if len(shape) > MAX_RANK or math.prod(shape) > MAX_ELEMENTS:
+    if len(shape) > limits.RANK.value or math.prod(shape) > limits.ELEMENTS.value:
         return f"it claims the shape {list(shape)}"
     chunk = _chunk_bytes(store)
-    limit = min(MAX_CHUNK_BYTES, MAX_EXPANSION * max(nbytes, SMALL_CHECKPOINT))
-    return f"a chunk of it takes {chunk:,} bytes in memory, the limit is {limit:,}" if chunk > limit else ""
+    if chunk > limits.EXPANSION.value * max(nbytes, SMALL_CHECKPOINT):
+        return limits.EXPANSION.excess(f"a chunk of it takes {chunk:,} bytes in memory, all files have {nbytes:,}")
+    if chunk > limits.ORBAX_CHUNK_BYTES.value:
+        return limits.ORBAX_CHUNK_BYTES.excess(f"a chunk of it takes {chunk:,} bytes in memory", needed=chunk)
+    return ""
 
 
 def _chunk_bytes(store: _Store) -> int:
@@ -222,8 +219,10 @@ def _tensor(name: str, store: _Store, source: str) -> Tensor:
 
 def _require_fitting(tensors: Iterable[Tensor], nbytes: int, where: str) -> None:
     claimed = sum(tensor.nbytes for tensor in tensors)
-    if claimed > MAX_EXPANSION * max(nbytes, SMALL_CHECKPOINT):
-        raise UnsafeCheckpoint(where, f"claims {claimed:,} bytes of arrays in {nbytes:,} bytes of files")
+    if claimed > limits.EXPANSION.value * max(nbytes, SMALL_CHECKPOINT):
+        raise UnsafeCheckpoint(
+            where, *limits.EXPANSION.exceeded(f"claims {claimed:,} bytes of arrays in {nbytes:,} bytes of files")
+        )
 
 
 def _read(store: _Store, tensor: Tensor, start: int, stop: int, where: str) -> Array:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.base import UNKNOWN_GLOBAL, UNSAFE_GLOBAL
 from regaudit.checkpoints.pickles import Call, Global
 from regaudit.records import Remark
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from regaudit.checkpoints.pickles import Pickled
-
-MAX_REMARKS = 20  # a hostile file may name a million; the rest is counted
 
 
 def _words(text: str) -> frozenset[str]:
@@ -178,7 +177,7 @@ def _place(name: Global) -> str:
 
 
 def _bounded(kind: str, where: str, texts: dict[str, str]) -> Iterator[Remark]:
-    shown = list(texts.values())[:MAX_REMARKS]
+    shown = list(texts.values())[: limits.PICKLE_REMARKS.value]
     for text in shown:
         yield Remark(kind=kind, where=where, text=text)
     if len(texts) > len(shown):

@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from sys import getsizeof
 from typing import TYPE_CHECKING
 
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.pickle_plain import hashable, plain
 from regaudit.errors import CorruptCheckpoint, UnsafeCheckpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MAX_MEMORY = 1 << 30  # bytes, estimated, of what a pickle makes; 10,000 tensors make about 20 MB
-MAX_INTEGER_BYTES = 1024  # the largest integers of checkpoints are random states, 16 bytes long
+    from regaudit.checkpoints.limits import Limit
+
 
 _ENTRY = 100  # bytes of one more entry in a dict, a set or the memo (CPython 3.11, measured)
 _CALL = 300  # bytes of a `Call` with its empty containers (CPython 3.11, measured)
@@ -66,6 +67,7 @@ class Machine:
         self._at = 0
         self._opcode_at = 0
         self._memory = 0
+        self._memory_limit = limits.PICKLE_MEMORY.value  # looked up once: it is compared with for every opcode
 
     # Limits
 
@@ -73,15 +75,15 @@ class Machine:
         """Return the error of an invalid pickle, with the place."""
         return CorruptCheckpoint(self._where, f"the pickle {problem} at byte {self._opcode_at:,}")
 
-    def exhausting(self, problem: str) -> UnsafeCheckpoint:
+    def exhausting(self, limit: Limit, problem: str) -> UnsafeCheckpoint:
         """Return the error of a pickle that asks for too much, with the place."""
-        return UnsafeCheckpoint(self._where, f"the pickle {problem}, seen at byte {self._opcode_at:,}")
+        return UnsafeCheckpoint(self._where, *limit.exceeded(f"the pickle {problem}, seen at byte {self._opcode_at:,}"))
 
     def charge(self, count: int) -> None:
         """Count bytes of memory about to be taken, against the limit."""
         self._memory += count
-        if self._memory > MAX_MEMORY:
-            raise self.exhausting(f"would take more than {MAX_MEMORY:,} bytes of memory")
+        if self._memory > self._memory_limit:
+            raise self.exhausting(limits.PICKLE_MEMORY, "would take too much memory")
 
     # Bytes in
 
@@ -143,7 +145,7 @@ class Machine:
     def long(self, width: int) -> int:
         """Return an integer whose length comes first."""
         count = self.unsigned(width)
-        if count > MAX_INTEGER_BYTES:
+        if count > limits.PICKLE_INTEGER.value:
             raise self.corrupt(f"claims an integer of {count:,} bytes")
         return self.signed(count)
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from regaudit.checkpoints import dtypes
-from regaudit.checkpoints.base import MAX_ELEMENTS, MAX_PICKLE_BYTES, MAX_RANK
+from regaudit.checkpoints import dtypes, limits
 from regaudit.checkpoints.estimators import Object, Refused
 from regaudit.checkpoints.numpy_arrays import _Stored as Stored
 from regaudit.checkpoints.pickle_machine import Call, Global, Machine
-from regaudit.checkpoints.pickles import _STOP, MAX_OPCODES, Pickled, _step
+from regaudit.checkpoints.pickles import _STOP, Pickled, _step
 from regaudit.checkpoints.torch_objects import DTYPE_OF_NUMPY, View, contiguous, fields, tensor
 from regaudit.checkpoints.torch_objects import Refused as RefusedTensor
 from regaudit.errors import CorruptCheckpoint, UnknownFormat
@@ -90,7 +89,7 @@ class _ArrayMachine(Machine):
         self._piece = b""
         self._piece_at = start
         self._skipped = start
-        self._opcodes_left = MAX_OPCODES
+        self._opcodes_left = limits.PICKLE_OPCODES.value
 
     def run(self) -> Pickled:
         """Return the content, up to the opcode that ends it."""
@@ -108,7 +107,7 @@ class _ArrayMachine(Machine):
         self._opcode_at = self._place
         self._opcodes_left -= 1
         if self._opcodes_left < 0:
-            raise self.exhausting(f"has more than {MAX_OPCODES:,} opcodes")
+            raise self.exhausting(limits.PICKLE_OPCODES, "has too many opcodes")
         return self.take(1)[0]
 
     def take(self, count: int) -> bytes:
@@ -153,8 +152,8 @@ class _ArrayMachine(Machine):
         """Read the next piece of the file, at least `count` bytes."""
         if count > self.left:  # checked before anything is allocated: a length is only a claim
             raise self.corrupt("is cut short")
-        if self._place - self._skipped + count > MAX_PICKLE_BYTES:
-            raise self.exhausting(f"has more than {MAX_PICKLE_BYTES:,} bytes without its arrays")
+        if self._place - self._skipped + count > limits.PICKLE_BYTES.value:
+            raise self.exhausting(limits.PICKLE_BYTES, "is too long without its arrays")
         self._piece = self._source.read_at(self._place, min(max(count, _PIECE), self.left))
         self._piece_at = self._place
 
@@ -233,10 +232,12 @@ def _width(code: str) -> int | None:
 
 
 def _shape(value: object) -> tuple[int, ...] | None:
-    if not isinstance(value, tuple) or len(value) > MAX_RANK:
+    if not isinstance(value, tuple) or len(value) > limits.RANK.value:
         return None
-    shape = tuple(n for n in value if isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= MAX_ELEMENTS)
-    return shape if len(shape) == len(value) and math.prod(shape) <= MAX_ELEMENTS else None
+    shape = tuple(
+        n for n in value if isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= limits.ELEMENTS.value
+    )
+    return shape if len(shape) == len(value) and math.prod(shape) <= limits.ELEMENTS.value else None
 
 
 def _in_pickle(view: View) -> Stored | Refused:

@@ -14,7 +14,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regaudit.checkpoints.base import MAX_PICKLE_BYTES
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.pickle_machine import Call, Global, Machine
 from regaudit.errors import UnsafeCheckpoint
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "Global", "Pickled", "load"]
 
-MAX_OPCODES = 20_000_000  # a state dict takes about 30 a tensor: 0.3 million for 10,000 tensors
 
 _STOP = ord(".")
 
@@ -55,16 +54,18 @@ def load(raw: bytes, *, persistent: Callable[[object], object], where: str = "pi
     Raises:
         UnsafeCheckpoint: It would exhaust the machine. What is no valid pickle is a `CorruptCheckpoint` with the offset.
     """
-    if len(raw) > MAX_PICKLE_BYTES:
-        raise UnsafeCheckpoint(where, f"the pickle has {len(raw):,} bytes, the limit is {MAX_PICKLE_BYTES:,}")
+    if len(raw) > limits.PICKLE_BYTES.value:
+        raise UnsafeCheckpoint(
+            where, *limits.PICKLE_BYTES.exceeded(f"the pickle has {len(raw):,} bytes", needed=len(raw))
+        )
     machine = Machine(raw, persistent, where)
-    for _ in range(MAX_OPCODES):
+    for _ in range(limits.PICKLE_OPCODES.value):
         opcode = machine.opcode()
         if opcode == _STOP:
             found, called = tuple(machine.globals), tuple(machine.calls)
             return Pickled(value=machine.pop(), globals=found, calls=called, nbytes=len(raw) - machine.left)
         _step(machine, opcode)
-    raise machine.exhausting(f"has more than {MAX_OPCODES:,} opcodes")
+    raise machine.exhausting(limits.PICKLE_OPCODES, "has too many opcodes")
 
 
 def _step(machine: Machine, opcode: int) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from regaudit.checkpoints.base import MAX_HEADER_BYTES
+from regaudit.checkpoints import limits
 from regaudit.errors import CorruptCheckpoint, UnsafeCheckpoint
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 # A graph of 50,000 nodes, above any network of 2026, has 1.5 million fields.
-MAX_FIELDS = 2_000_000
-MAX_TEXT_BYTES = 1 << 16  # of one name
 _WINDOW = 1 << 16  # bytes read at once
 _VARINT_BYTES = 10  # 64 bits, 7 in each
 _WIDTHS = {FIXED64: 8, FIXED32: 4}
@@ -51,7 +49,7 @@ class Field(NamedTuple):
 
 
 class Wire:
-    """The fields of one file. They are counted: no file may hold more than `MAX_FIELDS` that are looked at."""
+    """The fields of one file. They are counted: no file may hold more than the limit protobuf-fields that are looked at."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -59,6 +57,8 @@ class Wire:
         self._begin = 0
         self._fields = 0
         self._text = 0
+        self._field_limit = limits.PROTOBUF_FIELDS.value  # looked up once: they are compared with for every field
+        self._name_limit, self._names_limit = limits.PROTOBUF_NAME_BYTES.value, limits.HEADER_BYTES.value
 
     def fields(self, span: Span) -> Iterator[Field]:
         """Yield the fields of a message.
@@ -103,9 +103,13 @@ class Wire:
         length = field.stop - field.start
         self._require(field, BYTES)
         self._text += length
-        if length > MAX_TEXT_BYTES or self._text > MAX_HEADER_BYTES:
-            problem = f"a name of {length:,} bytes at byte {field.start:,}; the limit is {MAX_TEXT_BYTES:,}"
-            raise UnsafeCheckpoint(str(self.source.path), f"{problem}, and {MAX_HEADER_BYTES:,} for all")
+        if length > self._name_limit:
+            problem = f"has a name of {length:,} bytes at byte {field.start:,}"
+            raise UnsafeCheckpoint(str(self.source.path), *limits.PROTOBUF_NAME_BYTES.exceeded(problem, needed=length))
+        if self._text > self._names_limit:
+            raise UnsafeCheckpoint(
+                str(self.source.path), *limits.HEADER_BYTES.exceeded("its names are too long together")
+            )
         begin = field.start - self._begin
         raw = self._window[begin : begin + length] if begin >= 0 else b""
         if len(raw) != length:
@@ -159,14 +163,31 @@ class Wire:
         self._require(field, FIXED32)
         return float(struct.unpack("<f", self.source.read_at(field.start, 4))[0])
 
+    def numbers(self, field: Field) -> list[float]:
+        """Return one element of a repeated 32-bit float, or a packed run of them.
+
+        Raises:
+            CorruptCheckpoint: The field holds no such floats.
+            UnsafeCheckpoint: There are more than any setting has.
+        """
+        if field.kind == FIXED32:
+            return [self.number(field)]
+        self._require(field, BYTES)
+        count, rest = divmod(field.stop - field.start, 4)
+        if rest:
+            raise self._corrupt(field.start, f"a run of floats in {field.stop - field.start:,} bytes")
+        if count > MAX_NUMBERS:
+            raise UnsafeCheckpoint(str(self.source.path), f"a setting of {count:,} numbers; the limit is {MAX_NUMBERS:,}")
+        return list(struct.unpack(f"<{count}f", self.source.read_at(field.start, 4 * count)))
+
     def _require(self, field: Field, kind: int) -> None:
         if field.kind != kind:
             raise self._corrupt(field.start, f"field {field.number} of kind {field.kind}, kind {kind} was expected")
 
     def _count(self) -> None:
         self._fields += 1
-        if self._fields > MAX_FIELDS:
-            raise UnsafeCheckpoint(str(self.source.path), f"has more than {MAX_FIELDS:,} fields")
+        if self._fields > self._field_limit:
+            raise UnsafeCheckpoint(str(self.source.path), *limits.PROTOBUF_FIELDS.exceeded("has too many fields"))
 
     def _varint(self, position: int, end: int) -> tuple[int, int]:
         """Return an unsigned integer and the position behind it."""

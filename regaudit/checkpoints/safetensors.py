@@ -15,12 +15,8 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from regaudit.checkpoints import dtypes
+from regaudit.checkpoints import dtypes, limits
 from regaudit.checkpoints.base import (
-    MAX_ELEMENTS,
-    MAX_HEADER_BYTES,
-    MAX_RANK,
-    MAX_TENSORS,
     Candidate,
     Checkpoint,
     Format,
@@ -94,11 +90,13 @@ def _header(source: Source) -> tuple[dict[str, Any], int]:
             f"announces a header of {length:,} bytes, the file has {source.size:,}",
             "The download or copy was cut short, or this is no safetensors file; fetch it again.",
         )
-    if length > MAX_HEADER_BYTES:
-        raise UnsafeCheckpoint(where, f"announces a header of {length:,} bytes, the limit is {MAX_HEADER_BYTES:,}")
+    if length > limits.HEADER_BYTES.value:
+        raise UnsafeCheckpoint(
+            where, *limits.HEADER_BYTES.exceeded(f"announces a header of {length:,} bytes", needed=length)
+        )
     header = parse_object(source.read_at(_LENGTH.size, length), f"{where}: header", unique=True)
-    if len(header) > MAX_TENSORS:
-        raise UnsafeCheckpoint(where, f"lists {len(header):,} tensors, the limit is {MAX_TENSORS:,}")
+    if len(header) > limits.TENSORS.value:
+        raise UnsafeCheckpoint(where, *limits.TENSORS.exceeded(f"lists {len(header):,} tensors", needed=len(header)))
     return header, _LENGTH.size + length
 
 
@@ -138,10 +136,10 @@ def _fields(entry: object, where: str) -> tuple[str, tuple[int, ...], tuple[int,
         raise CorruptCheckpoint(
             where, f"has the dtype {quoted(str(dtype))}, which regaudit does not know", "Save it as F32."
         )
-    if not _is_counts(shape) or len(shape) > MAX_RANK or math.prod(shape) > MAX_ELEMENTS:
+    if not _is_counts(shape) or len(shape) > limits.RANK.value or math.prod(shape) > limits.ELEMENTS.value:
         raise CorruptCheckpoint(
             where,
-            f"has the shape {quoted(str(shape))}; a shape is at most {MAX_RANK} counts, their product at most {MAX_ELEMENTS:,}",
+            f"has the shape {quoted(str(shape))}; a shape is at most {limits.RANK.value} counts, their product at most {limits.ELEMENTS.value:,}",
             DAMAGED,
         )
     if not _is_counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:

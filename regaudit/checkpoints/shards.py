@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from regaudit.checkpoints import safetensors
-from regaudit.checkpoints.base import DANGLING_INDEX, MAX_JSON_BYTES, UNLISTED_TENSOR, Checkpoint
+from regaudit.checkpoints import limits, safetensors
+from regaudit.checkpoints.base import DANGLING_INDEX, UNLISTED_TENSOR, Checkpoint
 from regaudit.checkpoints.sniff import explain_unreadable, look
 from regaudit.checkpoints.source import inside, is_file, read_whole
 from regaudit.checkpoints.text import listed, parse_object, quoted
@@ -73,7 +73,7 @@ def open_index(path: Path) -> Checkpoint:
 
 
 def _weight_map(path: Path) -> dict[str, str]:
-    index = parse_object(read_whole(path, limit=MAX_JSON_BYTES), str(path), unique=True)
+    index = parse_object(read_whole(path, limit=limits.JSON_BYTES), str(path), unique=True)
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CorruptCheckpoint(str(path), "an index must map tensors to files under the key weight_map")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from regaudit.checkpoints.base import MAX_JSON_BYTES
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.estimators import Object, Refused
 from regaudit.checkpoints.numpy_arrays import _Stored as Stored
 from regaudit.checkpoints.numpy_arrays import _stored
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from regaudit.checkpoints.archive import Archive
 
 SCHEMA = "schema.json"
-MAX_VALUE = 4096  # characters of a plain value; the longest are lists of feature names, which are nodes of their own
 
 _OBJECTS = frozenset({"ObjectNode", "TreeNode", "LossNode", "ReduceNode"})
 _SPARSE = "SparseMatrixNode"
@@ -39,7 +38,7 @@ class SkopsObjects:
     def __init__(self, archive: Archive) -> None:
         """Read the schema; the arrays stay in the archive."""
         self.where = str(archive.path)
-        raw = archive.read(SCHEMA, limit=MAX_JSON_BYTES)
+        raw = archive.read(SCHEMA, limit=limits.JSON_BYTES)
         self._archive = archive
         self.root: dict[str, Any] = parse_object(raw, f"{archive.path}: {SCHEMA}")
         self.named = Pickled(value=None, globals=tuple(_named(self.root, raw)), calls=())
@@ -77,7 +76,7 @@ class SkopsObjects:
         Raises:
             CorruptCheckpoint: The string is none.
         """
-        if not isinstance(content, str) or len(content) > MAX_VALUE:
+        if not isinstance(content, str) or len(content) > limits.SKOPS_VALUE.value:
             return None
         try:
             value = json.loads(content)

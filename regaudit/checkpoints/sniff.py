@@ -60,11 +60,24 @@ def look(path: Path) -> Candidate:
 
 def explain_unreadable(candidate: Candidate) -> CheckpointError:
     """Return the error for a path that no reader claims: what it is, by content, and which export would be readable."""
+    known = _known(candidate)
+    if known is not None:
+        return UnknownFormat(str(candidate.path), known.problem, known.fix)
     if candidate.is_directory:
-        return _explained(candidate, of_directory(candidate)) or _nothing_in(candidate)
-    if candidate.head.startswith(ZIP_MAGICS):
-        return _explained(candidate, of_zip(candidate)) or _odd_zip(candidate)
-    return _explained(candidate, of_file(candidate)) or _unknown(candidate)
+        return _nothing_in(candidate)
+    return _odd_zip(candidate) if candidate.head.startswith(ZIP_MAGICS) else _unknown(candidate)
+
+
+def is_unread_model(candidate: Candidate) -> bool:
+    """Return whether a path that no reader claims is a model all the same, by content (TensorFlow Lite, TensorRT …)."""
+    known = _known(candidate)
+    return known is not None and known.is_model
+
+
+def _known(candidate: Candidate) -> Known | None:
+    if candidate.is_directory:
+        return of_directory(candidate)
+    return of_zip(candidate) if candidate.head.startswith(ZIP_MAGICS) else of_file(candidate)
 
 
 def _meant(path: Path) -> Path:
@@ -97,10 +110,6 @@ def _members(path: Path) -> frozenset[str]:
             return frozenset(archive.namelist())
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return frozenset()
-
-
-def _explained(candidate: Candidate, known: Known | None) -> CheckpointError | None:
-    return None if known is None else UnknownFormat(str(candidate.path), known.problem, known.fix)
 
 
 def _nothing_in(directory: Candidate) -> CheckpointError:

@@ -9,9 +9,13 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from regaudit.checkpoints.text import quoted
 from regaudit.errors import CheckpointError, CorruptCheckpoint, UnsafeCheckpoint
+
+if TYPE_CHECKING:
+    from regaudit.checkpoints.limits import Limit
 
 
 class Source:
@@ -73,16 +77,16 @@ class Source:
         return part
 
 
-def read_whole(path: Path, *, limit: int) -> bytes:
+def read_whole(path: Path, *, limit: Limit) -> bytes:
     """Return the content of a small file.
 
     Raises:
-        UnsafeCheckpoint: It has more than `limit` bytes.
+        UnsafeCheckpoint: It is larger than the limit.
     """
     source = Source(path)
     try:
-        if source.size > limit:
-            raise UnsafeCheckpoint(str(path), f"has {source.size:,} bytes, the limit is {limit:,}")
+        if source.size > limit.value:
+            raise UnsafeCheckpoint(str(path), *limit.exceeded(f"has {source.size:,} bytes", needed=source.size))
         return source.read_at(0, source.size)
     finally:
         source.close()

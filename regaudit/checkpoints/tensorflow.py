@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from regaudit.checkpoints import dtypes, tensorflow_protos
+from regaudit.checkpoints import dtypes, limits, tensorflow_protos
 from regaudit.checkpoints.base import OPTIMIZER_STATE, OTHER_WEIGHTS, UNREADABLE_TENSOR, Candidate, Checkpoint, Format
 from regaudit.checkpoints.moments import certain, named, step_in
 from regaudit.checkpoints.source import Source, inside, is_file, read_whole
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 _SAVED_MODEL, _VARIABLES, _LATEST = "saved_model.pb", "variables", "checkpoint"
 _DATA = re.compile(r"(?P<stem>.+)\.data-\d{5}-of-\d{5}")
 _LATEST_PATH = re.compile(rb'^model_checkpoint_path: "([^"\n]*)"', re.MULTILINE)
-_MAX_LATEST = 1 << 20  # bytes; it has a line for each checkpoint that was kept
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _SLOT = "/.OPTIMIZER_SLOT/"  # between the path of a variable and that of the optimizer's moment of it
 _ATTRIBUTE = "/.ATTRIBUTES/VARIABLE_VALUE"  # behind the path of every object that is a variable
@@ -143,7 +142,7 @@ def _index_in(directory: Candidate) -> Path:
 
 def _latest(path: Path) -> Path:
     # the index of the checkpoint that a file `checkpoint` calls the latest; the folder may have moved since
-    found = _LATEST_PATH.search(read_whole(path, limit=_MAX_LATEST))
+    found = _LATEST_PATH.search(read_whole(path, limit=limits.POINTER_BYTES))
     name = found[1].decode("utf-8", "backslashreplace").replace("\\", "/").rpartition("/")[2] if found else ""
     index = inside(path.parent, f"{name}{SUFFIX}")
     if not name or not is_file(index):

@@ -11,8 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regaudit.checkpoints import dtypes, tensorflow_protos
-from regaudit.checkpoints.base import MAX_ELEMENTS, MAX_RANK
+from regaudit.checkpoints import dtypes, limits, tensorflow_protos
 from regaudit.checkpoints.pieces import Piece, Pieces
 from regaudit.checkpoints.source import Source, inside, is_file
 from regaudit.checkpoints.tensorflow_table import read_table, varint
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from regaudit.checkpoints.tensorflow_protos import Entry
 
 SUFFIX = ".index"
-MAX_STRING_BYTES = 4 << 20  # of the object graph: 1 MB for some thousand variables
 
 _CHECKSUM = 4
 _REFETCH = "Put all files of the checkpoint in one folder; fetch the one that is cut short again."
@@ -103,9 +101,9 @@ class Bundle:
         """
         entry, where = self._entries[key], f"{self._where}: {quoted(key)}"
         if (
-            len(entry.shape) > MAX_RANK
-            or max(entry.shape, default=0) > MAX_ELEMENTS
-            or math.prod(entry.shape) > MAX_ELEMENTS
+            len(entry.shape) > limits.RANK.value
+            or max(entry.shape, default=0) > limits.ELEMENTS.value
+            or math.prod(entry.shape) > limits.ELEMENTS.value
         ):
             raise CorruptCheckpoint(where, f"no variable has the shape {list(entry.shape)}")
         dtype = self.kind(key)
@@ -124,7 +122,12 @@ class Bundle:
             CorruptCheckpoint: It has another length than it says.
         """
         entry = self._entries.get(key)
-        if entry is None or entry.dtype != tensorflow_protos.STRING or entry.shape or entry.size > MAX_STRING_BYTES:
+        if (
+            entry is None
+            or entry.dtype != tensorflow_protos.STRING
+            or entry.shape
+            or entry.size > limits.TENSORFLOW_GRAPH_BYTES.value
+        ):
             return None
         raw = self._shard(entry.shard).read_at(entry.offset, entry.size)
         length, at = varint(raw, 0, self._where)  # then a checksum of the lengths

@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from regaudit.checkpoints import keras_declared
+from regaudit.checkpoints import keras_declared, limits
 from regaudit.checkpoints.keras_config import as_dict, as_list, read_network
 from regaudit.checkpoints.keras_graph import connect, modules
 from regaudit.checkpoints.source import read_whole
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from regaudit.records import Declared, Module, Remark
 
 METADATA = "keras_metadata.pb"
-MAX_METADATA_BYTES = 8 << 20  # 2 MB for a model of 500 layers
 
 _ROOT = "root"
 _LAYER = ("_tf_keras_layer", "_tf_keras_rnn_layer")
@@ -54,7 +53,7 @@ def describe(metadata: Path, names: Iterable[str]) -> Described:
         CheckpointError: The file is too large or malformed.
     """
     where = str(metadata)
-    objects = list(keras_objects(read_whole(metadata, limit=MAX_METADATA_BYTES), where))
+    objects = list(keras_objects(read_whole(metadata, limit=limits.TENSORFLOW_KERAS_BYTES), where))
     root = next((parse_object(each.json, where) for each in objects if each.path == _ROOT), {})
     model = root if as_list(as_dict(root.get("config")).get("layers")) else _of_layers(objects, where)
     network = read_network(model, named=False)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from regaudit.checkpoints import limits
 from regaudit.errors import CorruptCheckpoint, UnknownFormat, UnsafeCheckpoint
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from regaudit.checkpoints.source import Source
 
 MAGIC = bytes.fromhex("57fb808b247547db")
-MAX_INDEX_BYTES = 32 << 20  # an entry takes about 100 bytes: 1 MB for 10,000 variables
-MAX_ENTRIES = 100_000  # the largest checkpoints of TensorFlow, with slots, have some 20,000
-MAX_KEY_BYTES = 64 << 20  # of all keys, written out: shared beginnings can multiply a small file
 
 _FOOTER = 48  # two handles of at most 20 bytes, padded, and the magic number
 _TRAILER = 5  # one byte for the compression, a checksum of four
@@ -42,8 +40,9 @@ def read_table(source: Source) -> dict[bytes, bytes]:
         UnsafeCheckpoint: It is larger than the index of any model.
     """
     where = str(source.path)
-    if source.size > MAX_INDEX_BYTES:
-        raise UnsafeCheckpoint(where, f"the index has {source.size:,} bytes, the limit is {MAX_INDEX_BYTES:,}")
+    if source.size > limits.TENSORFLOW_INDEX_BYTES.value:
+        problem = f"the index has {source.size:,} bytes"
+        raise UnsafeCheckpoint(where, *limits.TENSORFLOW_INDEX_BYTES.exceeded(problem, needed=source.size))
     if not is_table(source):
         raise CorruptCheckpoint(where, "does not end as the index of a TensorFlow checkpoint does", _REFETCH)
     footer = source.read_at(source.size - _FOOTER, _FOOTER)
@@ -59,8 +58,10 @@ def read_table(source: Source) -> dict[bytes, bytes]:
             if table and key <= last:
                 raise CorruptCheckpoint(where, "the keys of its index are not in order")
             table[key], last, total = value, key, total + len(key)
-            if len(table) > MAX_ENTRIES or total > MAX_KEY_BYTES:
-                raise UnsafeCheckpoint(where, f"the index has more than {MAX_ENTRIES:,} entries, or huge keys")
+            if len(table) > limits.TENSORFLOW_ENTRIES.value:
+                raise UnsafeCheckpoint(where, *limits.TENSORFLOW_ENTRIES.exceeded("the index has too many entries"))
+            if total > limits.TENSORFLOW_KEY_BYTES.value:
+                raise UnsafeCheckpoint(where, *limits.TENSORFLOW_KEY_BYTES.exceeded("the index has huge keys"))
     return table
 
 

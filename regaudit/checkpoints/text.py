@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from regaudit.checkpoints.base import MAX_TENSORS
+from regaudit.checkpoints import limits
 from regaudit.errors import CorruptCheckpoint, UnsafeCheckpoint
 
 if TYPE_CHECKING:
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 # Every element of a JSON list or object but the first needs a comma, every list or object a bracket: counting them
 # bounds what parsing allocates. A tensor's entry in a safetensors header has 4 commas and more for more axes, and 3
 # brackets.
-MAX_COMMAS = 8 * MAX_TENSORS
-MAX_BRACKETS = 4 * MAX_TENSORS
+COMMAS_EACH, BRACKETS_EACH = 8, 4
 DAMAGED = "The file is damaged or was cut short; fetch or save it again."
 SHOWN_CHARACTERS = 120
 SHOWN_NAMES = 5
@@ -37,8 +36,10 @@ def parse_object(raw: bytes, where: str, *, unique: bool = False) -> dict[str, A
         CorruptCheckpoint: It is no JSON object, not UTF-8, nested too deeply, or repeats a key.
         UnsafeCheckpoint: It has more elements than any model needs.
     """
-    if raw.count(b",") > MAX_COMMAS or raw.count(b"[") + raw.count(b"{") > MAX_BRACKETS:
-        raise UnsafeCheckpoint(where, f"the JSON has more than {MAX_COMMAS:,} elements, or {MAX_BRACKETS:,} lists")
+    tensors = max(-(-raw.count(b",") // COMMAS_EACH), -(-(raw.count(b"[") + raw.count(b"{")) // BRACKETS_EACH))
+    if tensors > limits.TENSORS.value:
+        problem = f"the JSON has as many elements as {tensors:,} tensors need"
+        raise UnsafeCheckpoint(where, *limits.TENSORS.exceeded(problem, needed=tensors))
     try:
         value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique if unique else None)
         if b"\\ud" in raw or b"\\uD" in raw:  # escaped surrogates: a lone one could never be printed

@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.base import (
-    MAX_EXPANSION,
-    MAX_TENSORS,
     OPTIMIZER_STATE,
     OTHER_WEIGHTS,
     UNREADABLE_TENSOR,
@@ -19,7 +18,7 @@ from regaudit.checkpoints.base import (
 from regaudit.checkpoints.pickle_globals import remarks as remarks_on_globals
 from regaudit.checkpoints.text import listed as in_words
 from regaudit.checkpoints.text import quoted
-from regaudit.checkpoints.torch_contents import MAX_BOXES, Contents, Tree, is_float, sort
+from regaudit.checkpoints.torch_contents import Contents, Tree, is_float, sort
 from regaudit.checkpoints.torch_declared import (
     as_in_groups,
     describe,
@@ -154,9 +153,10 @@ def listed(
         if isinstance(view, View):
             views[name, tensors[name].source] = view
     elements, size = sum(view.size for view in views.values()), opened.nbytes
-    if len(tensors) > MAX_TENSORS or elements > MAX_EXPANSION * max(size, SMALL_FILE):
+    if len(tensors) > limits.TENSORS.value or elements > limits.EXPANSION.value * max(size, SMALL_FILE):
+        limit = limits.TENSORS if len(tensors) > limits.TENSORS.value else limits.EXPANSION
         problem = f"claims {len(tensors):,} tensors of {elements:,} elements in {size:,} bytes"
-        raise UnsafeCheckpoint(str(opened.path), problem)
+        raise UnsafeCheckpoint(str(opened.path), *limit.exceeded(problem))
     return tuple(tensors.values()), views
 
 
@@ -264,7 +264,7 @@ def _remarks_on_copies(contents: Contents, tree: Tree, file: str) -> Iterator[Re
             yield Remark(kind=OTHER_WEIGHTS, where=f"{file}: {key}", text=text)
 
 
-def _key(value: object, part: object, *, boxes: int = MAX_BOXES) -> str:
+def _key(value: object, part: object, *, boxes: int = limits.TORCH_BOXES.default) -> str:
     """Return the dotted path at which a container holds a part; "" where it is not in it as a whole."""
     for name, each in fields(value).items():
         if each is part:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.pickles import Call
 from regaudit.checkpoints.torch_objects import Refused, View, fields, is_module, tensor
 from regaudit.errors import CorruptCheckpoint, UnsafeCheckpoint
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 
 MODEL_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights", "params")
 SETTING_KEYS = frozenset({"hyper_parameters", "hparams", "args", "train_args", "config", "cfg", "opt", "ds_config"})
-MAX_DEPTH = 64  # modules in modules; real ones stay below 15
-MAX_NAME = 4096  # characters of a tensor's whole name
-MAX_BOXES = 3  # checkpoints within checkpoints
-MAX_OPTIMIZERS = 100  # a GAN has 2; a list longer than this is something else
 
 _AVERAGED = re.compile(r"(?:.*_)?(?:ema|swa|avg|averaged|polyak|shadow)(?:_.*)?")
 
@@ -98,7 +95,7 @@ class Tree:
         found = (each for _, each in self.tensors(value) if is_float(each))
         return any(isinstance(each, Refused) or each.shape for each in found)
 
-    def walk(self, value: object, name: str, depth: int = MAX_DEPTH) -> Iterator[tuple[str, object]]:
+    def walk(self, value: object, name: str, depth: int = limits.OBJECT_DEPTH.default) -> Iterator[tuple[str, object]]:
         """Yield every value with its dotted name, containers before what is in them.
 
         Raises:
@@ -106,7 +103,7 @@ class Tree:
         """
         inner = self._children(value)
         self._steps_left -= 1 + len(inner)
-        if self._steps_left < 0 or len(name) > MAX_NAME or not depth:
+        if self._steps_left < 0 or len(name) > limits.NAME_CHARACTERS.value or not depth:
             raise UnsafeCheckpoint(self._where, f"the containers around {name[:40]!r} hold each other without end")
         yield name, value
         for key, child in inner.items():
@@ -114,7 +111,7 @@ class Tree:
                 yield from self.walk(child, f"{name}.{key}" if name else str(key), depth - 1)
 
 
-def sort(root: object, tree: Tree, *, boxes: int = MAX_BOXES) -> Contents:
+def sort(root: object, tree: Tree, *, boxes: int = limits.TORCH_BOXES.default) -> Contents:
     """Return which parts of a checkpoint are what.
 
     Args:
@@ -198,7 +195,7 @@ def _optimizers(key: str, value: object) -> dict[str, object]:
         return {key: value}
     if not isinstance(value, list | dict):
         return {}
-    inner = islice(fields(value).items(), MAX_OPTIMIZERS)
+    inner = islice(fields(value).items(), limits.TORCH_OPTIMIZERS.value)
     several: dict[str, object] = {f"{key}.{name}": each for name, each in inner if is_optimizer(each)}
     return several or ({key: value} if "optim" in key.lower() else {})
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.declarations import in_config
 from regaudit.checkpoints.pickles import Call, Global
 from regaudit.checkpoints.torch_contents import is_optimizer
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
 
     from regaudit.records import Tensor
 
-MAX_SETTINGS = 10_000  # entries of one settings object that are looked at
-MAX_SETTINGS_DEPTH = 8  # OmegaConf's values lie 2 deeper than they look
-MAX_MATCHED = 20_000  # parameters matched by shape: the search is quadratic at worst
-MAX_GROUPS = 1000  # one for each tensor is the most that real recipes use
 LARGEST = 1e300  # no setting is larger; the comparison is false for NaN and infinity
 SHOWN_NAMES = 6
 SHOWN_CHARACTERS = 200
@@ -67,9 +64,10 @@ def optimizer(key: str, value: object) -> Optimizer | None:
     if not is_optimizer(value):
         return None
     parts = fields(value)
-    groups = tuple(each for each in fields(parts["param_groups"]).values() if isinstance(each, dict))[:MAX_GROUPS]
+    most = limits.TORCH_GROUPS.value
+    groups = tuple(each for each in fields(parts["param_groups"]).values() if isinstance(each, dict))[:most]
     state = fields(parts["state"])
-    kept = {str(name) for each in islice(state.values(), MAX_GROUPS) for name in islice(fields(each), MAX_GROUPS)}
+    kept = {str(name) for each in islice(state.values(), most) for name in islice(fields(each), most)}
     family = next((name for keys, name in _FAMILIES if keys <= kept), "")
     if not family and groups:
         family = next((name for setting, name in _FAMILY_OF_SETTINGS if setting in groups[0]), "")
@@ -78,7 +76,7 @@ def optimizer(key: str, value: object) -> Optimizer | None:
 
 def groups_only(key: str, groups: object) -> Optimizer:
     """Return an optimizer of which only the parameter groups are known; its state lies elsewhere (ZeRO)."""
-    known = tuple(each for each in fields(groups).values() if isinstance(each, dict))[:MAX_GROUPS]
+    known = tuple(each for each in fields(groups).values() if isinstance(each, dict))[: limits.TORCH_GROUPS.value]
     family = next((name for setting, name in _FAMILY_OF_SETTINGS if known and setting in known[0]), "")
     return Optimizer(key=key, family=family, state={}, groups=known)
 
@@ -112,6 +110,7 @@ def _of_group(of: Optimizer, index: int, file: str, names: tuple[str, ...]) -> D
         where=f"{file}: {of.key}.param_groups[{index}].weight_decay",
         unit=unit,
         note=_note(of.family, group),
+        learning_rate=_number(group.get("lr")),
     )
 
 
@@ -151,7 +150,7 @@ def _names(of: Optimizer, tensors: Iterable[Tensor]) -> tuple[tuple[str, ...], .
         return named
     ids = parameters(of)
     left = trainable(tensors)
-    if len(left) != sum(map(len, ids)) or len(left) > MAX_MATCHED:
+    if len(left) != sum(map(len, ids)) or len(left) > limits.TORCH_MATCHED.value:
         return ()
     if len(ids) == 1:
         return (tuple(each.name for each in left),)
@@ -274,7 +273,7 @@ def in_training_arguments(value: object, where: str) -> tuple[Declared, ...]:
 
 def _plain(value: object) -> dict[str, Any]:
     """Return settings as nested dicts of numbers and strings, without cycles and of bounded size."""
-    budget = [MAX_SETTINGS]
+    budget = [limits.TORCH_SETTINGS.value]
 
     def convert(each: object, depth: int) -> object:
         if isinstance(each, str | int | float) or each is None:
@@ -291,7 +290,7 @@ def _plain(value: object) -> dict[str, Any]:
         names = [key for key in entries if isinstance(key, str) and len(key) <= SHOWN_CHARACTERS and key not in _LINKS]
         return {name: convert(entries[name], depth - 1) for name in names}
 
-    plain = convert(value, MAX_SETTINGS_DEPTH)
+    plain = convert(value, limits.TORCH_SETTINGS_DEPTH.value)
     return plain if isinstance(plain, dict) else {}
 
 

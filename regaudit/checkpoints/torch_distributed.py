@@ -12,8 +12,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from regaudit.checkpoints import pickles
-from regaudit.checkpoints.base import MAX_PICKLE_BYTES, Candidate, Checkpoint, Format
+from regaudit.checkpoints import limits, pickles
+from regaudit.checkpoints.base import Candidate, Checkpoint, Format
 from regaudit.checkpoints.dtypes import nbytes
 from regaudit.checkpoints.pickles import Global
 from regaudit.checkpoints.source import inside, is_file, read_whole
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from regaudit.checkpoints.pickles import Pickled
     from regaudit.records import Declared, Remark
 
-MAX_PATH = 16  # keys around a tensor; an optimizer's state has 4
-MAX_OBJECT_BYTES = 64 << 20  # of everything that is no tensor: parameter groups, random states, loaders
 
 _INDEX = ".metadata"
 _COMMON = "common.pt"  # what Megatron keeps beside its shards, its arguments among it
@@ -97,7 +95,7 @@ class _Place:
 
 def _read_index(folder: Path) -> _Index:
     path = inside(folder, _INDEX)
-    raw = read_whole(path, limit=MAX_PICKLE_BYTES)
+    raw = read_whole(path, limit=limits.PICKLE_BYTES)
     pickled = pickles.load(raw, persistent=_no_storage, where=str(path))
     parts = fields(pickled.value)
     tensors, data = parts.get("state_dict_metadata"), parts.get("storage_data")
@@ -146,7 +144,7 @@ def _opened(index: _Index) -> Opened:
     root: dict[object, object] = {}
     remarks = list(remarks_on_names(index.pickled, f"{index.folder.name}/{_INDEX}", harmless=_is_encoding))
     tree = Tree(index.where, index.pickled.nbytes)
-    budget = MAX_OBJECT_BYTES
+    budget = limits.DCP_OBJECT_BYTES.value
     for name, meta in index.tensors.items():
         if "size" not in fields(meta):
             value, seen, taken = _object(index, name, tree, budget)
@@ -242,7 +240,7 @@ def _object(index: _Index, name: str, tree: Tree, budget: int) -> tuple[object, 
 def _path(index: _Index, name: str) -> tuple[str | int, ...]:
     """Return the keys around a tensor: as the planner wrote them, or guessed."""
     planned = index.paths.get(name)
-    if isinstance(planned, tuple | list) and 0 < len(planned) <= MAX_PATH:
+    if isinstance(planned, tuple | list) and 0 < len(planned) <= limits.DCP_PATH.value:
         keys = tuple(key for key in planned if isinstance(key, str | int))
         if len(keys) == len(planned):
             return keys

@@ -12,10 +12,10 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.archive import Archive
 from regaudit.checkpoints.base import (
     CONTAINS_CODE,
-    MAX_JSON_BYTES,
     UNKNOWN_GLOBAL,
     UNSAFE_GLOBAL,
     Candidate,
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
     from regaudit.records import Module, Tensor
 
-MAX_PICKLE_MEMBERS = 100  # members that are looked at for what their pickles want to call
-MAX_REMARKS = 20  # on one member; a hostile file may name a million
 SCHEMA = 8  # the version of the graph that is known
 
 # torch/_export/serde/schema.py, ScalarType
@@ -92,6 +90,32 @@ def open_export(path: Path) -> Checkpoint:
     except CheckpointError:
         archive.close()
         raise
+
+
+def read_program(path: Path) -> dict[str, Any]:
+    """Return the graph of a program and its signature, as the file has them; nothing in them is checked.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The JSON object `graph_module`.
+
+    Raises:
+        CheckpointError: The file is corrupt, holds several programs, or one of a version that is not known.
+    """
+    archive = Archive(path)
+    try:
+        [program, *others] = _programs(archive)
+    finally:
+        archive.close()
+    version, module = program.json.get("schema_version"), program.json.get("graph_module")
+    if others:
+        raise CheckpointError(str(path), "holds several programs, one was expected", "Save the one to run by itself.")
+    if not isinstance(version, dict) or version.get("major") != SCHEMA or not isinstance(module, dict):
+        problem = f"its graph is of version {quoted(str(version))[:80]}, {SCHEMA} is known"
+        raise CheckpointError(str(path), problem, "Export the model again with PyTorch 2.8 or later.")
+    return module
 
 
 def _claims(candidate: Candidate) -> bool:
@@ -167,11 +191,11 @@ def _programs(archive: Archive) -> Iterator[_Program]:
         raise UnknownFormat(where, f"is {what}", _SAVE_STATE if is_old else "Give the model that it was compiled from.")
     if len({match["root"] for match in found}) > 1:
         raise CorruptCheckpoint(where, "holds models in two folders")
-    kind = archive.read(f"{found[0]['root']}{_FORMAT}", limit=16)
+    kind = archive.read(f"{found[0]['root']}{_FORMAT}", limit=limits.POINTER_BYTES)
     if kind.strip() != b"pt2":
         raise UnknownFormat(where, f"is an archive of the format {quoted(kind.decode('latin-1'))}, known is 'pt2'")
     for match in found:
-        raw = archive.read(match[0], limit=MAX_JSON_BYTES)
+        raw = archive.read(match[0], limit=limits.JSON_BYTES)
         yield _Program(
             archive=archive, root=match["root"], name=match["name"], json=parse_object(raw, f"{where}: {match[0]}")
         )
@@ -199,7 +223,7 @@ def _payloads(program: _Program, folder: str, *, named: bool) -> Iterator[_Paylo
             f"{program.archive.path}: {member}", "is missing: the layout of another PyTorch", _SAVE_STATE
         )
     where = f"{program.archive.path}: {member}"
-    config = parse_object(program.archive.read(member, limit=MAX_JSON_BYTES), where, unique=True).get("config")
+    config = parse_object(program.archive.read(member, limit=limits.JSON_BYTES), where, unique=True).get("config")
     if not isinstance(config, dict):
         raise CorruptCheckpoint(where, "must map names to tensors under the key config")
     for name, entry in config.items():
@@ -275,7 +299,7 @@ def _remarks_on_program(program: _Program) -> Iterator[Remark]:
         text = f"The file holds Python code that torch.export.load would execute, as guards ({len(guards):,}); it was not run."
         yield Remark(kind=CONTAINS_CODE, where=program.prefix, text=text)
     odd = dict.fromkeys(each for each in (*guards, *_expressions(program.json)) if not _is_plain(each))
-    for each in list(odd)[:MAX_REMARKS]:
+    for each in list(odd)[: limits.PICKLE_REMARKS.value]:
         text = f"The file wants to run {quoted(each)}, which is no condition on sizes; it was not run."
         yield Remark(kind=UNSAFE_GLOBAL, where=program.prefix, text=text)
     module = program.json.get("graph_module")
@@ -283,7 +307,7 @@ def _remarks_on_program(program: _Program) -> Iterator[Remark]:
     for target in targets(module if isinstance(module, dict) else {}):
         if kind := _judged(target):
             unknown.setdefault(target, kind)
-    for target, kind in list(unknown.items())[:MAX_REMARKS]:
+    for target, kind in list(unknown.items())[: limits.PICKLE_REMARKS.value]:
         harm = "which a network does not need" if kind == UNSAFE_GLOBAL else "which regaudit does not know"
         text = f"The graph calls {quoted(target)}, {harm}; it was not called."
         yield Remark(kind=kind, where=program.prefix, text=text)
@@ -321,7 +345,7 @@ def _remarks_on_pickles(archive: Archive, root: str, members: list[str]) -> Iter
     """Yield what the pickles in the archive want to call: sample inputs, pickled weights and constants."""
     samples = [name for name in archive.names if name.startswith(f"{root}data/sample_inputs/")]
     seen: set[str] = set()
-    for member in dict.fromkeys((*samples, *members)[:MAX_PICKLE_MEMBERS]):
+    for member in dict.fromkeys((*samples, *members)[: limits.EXPORT_PICKLES.value]):
         for remark in _remarks_on_member(archive, member):
             if remark.text not in seen:
                 seen.add(remark.text)

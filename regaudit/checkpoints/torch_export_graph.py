@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.torch_operators import (
     DROPOUTS,
     OPERATORS,
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
     from regaudit.records import Tensor
 
-MAX_NAME = 400  # characters of a module's path, or of a setting
-MAX_DEPTH = 64  # modules in modules; real ones stay below 15
 LARGEST = 1e300  # no setting is larger; the comparison is false for NaN and infinity
 
 _ATEN = re.compile(r"torch\.ops\.aten\.(\w+)\.\w+")
@@ -214,7 +213,7 @@ def _node(entry: object) -> Node | None:
         return None
     return Node(
         name=outputs[0],
-        operator=match[1] if match else target[:MAX_NAME],
+        operator=match[1] if match else target[: limits.EXPORT_NAME.value],
         path=path,
         type=kind,
         inputs=inputs,
@@ -226,9 +225,9 @@ def _node(entry: object) -> Node | None:
 def _caller(stack: object) -> tuple[str, str]:
     """Return path and class of the innermost module; `stack` is "key,path,class;key,path,class"."""
     last = stack.rpartition(";")[2].split(",") if isinstance(stack, str) else []
-    if len(last) != 3 or last[0].startswith("_empty_nn_module_stack") or len(last[1]) > MAX_NAME:
+    if len(last) != 3 or last[0].startswith("_empty_nn_module_stack") or len(last[1]) > limits.EXPORT_NAME.value:
         return "", ""
-    if last[1].count(".") > MAX_DEPTH:
+    if last[1].count(".") > limits.OBJECT_DEPTH.value:
         return "", ""
     return _CALL_COUNT.sub("", last[1]), last[2]
 
@@ -256,7 +255,7 @@ def _values(argument: Mapping[str, Any]) -> Iterator[str]:
 def _plain(argument: Mapping[str, Any]) -> str | int | float | bool | None:
     value = next((argument[key] for key in ("as_int", "as_float", "as_bool", "as_string") if key in argument), None)
     if isinstance(value, str):
-        return value if len(value) <= MAX_NAME else None
+        return value if len(value) <= limits.EXPORT_NAME.value else None
     return value if isinstance(value, int | float) and abs(value) < LARGEST else None
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from regaudit.checkpoints import pickles
-from regaudit.checkpoints.base import MAX_PICKLE_BYTES, Candidate, Checkpoint, Format
+from regaudit.checkpoints import limits, pickles
+from regaudit.checkpoints.base import Candidate, Checkpoint, Format
 from regaudit.checkpoints.dtypes import DTYPES
 from regaudit.checkpoints.pickle_globals import remarks as remarks_on_globals
 from regaudit.checkpoints.pickles import Global
@@ -35,7 +35,7 @@ MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the magic number, as a pi
 _PROTOCOL = 1001
 _COUNT = struct.Struct("<q")
 # A pickle's length is known only at its end. The state dict of 10,000 tensors takes 2 MB: one more try is enough.
-_WINDOWS = (1 << 20, 16 << 20, MAX_PICKLE_BYTES)
+_WINDOWS = (1 << 20, 16 << 20)
 
 
 def open_legacy(path: Path) -> Checkpoint:
@@ -160,11 +160,12 @@ def _open(source: Source) -> Opened:
 
 def _pickle(source: Source, at: int, blocks: _Blocks) -> Pickled:
     left = source.size - at
-    for window in _WINDOWS:
+    largest = limits.PICKLE_BYTES.value
+    for window in (*_WINDOWS, largest):
         raw = source.read_at(at, min(window, left))
         try:
             return pickles.load(raw, persistent=blocks.persistent, where=f"{source.path}: pickle at byte {at:,}")
         except CorruptCheckpoint:
-            if window >= left or window == _WINDOWS[-1]:
+            if window >= left or window == largest:
                 raise
     raise AssertionError  # the last window returns or raises

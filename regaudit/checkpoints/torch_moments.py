@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.moments import as_step, certain, names_of, step_in
 from regaudit.checkpoints.torch_declared import (
-    MAX_MATCHED,
     Optimizer,
     optimizer,
     parameters,
@@ -73,7 +73,7 @@ def _in_state(
     of: Optimizer, tensors: Sequence[Tensor], stored: Mapping[str, Tensor], read: Read, *, in_order: bool
 ) -> Iterator[Moments]:
     groups = [[_kept(of, key, stored) for key in group] for group in parameters(of)]
-    if sum(map(len, groups)) > MAX_MATCHED:
+    if sum(map(len, groups)) > limits.TORCH_MATCHED.value:
         return
     stated = stated_names(of)
     if stated and [len(each) for each in stated] == [len(each) for each in groups]:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regaudit.checkpoints.base import MAX_ELEMENTS, MAX_RANK
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.dtypes import DTYPES
 from regaudit.checkpoints.pickles import Call, Global
 
@@ -68,7 +68,6 @@ _WRAPPERS = frozenset(
         "_rebuild_device_tensor_from_cpu_tensor",
     }
 )
-_MAX_WRAPPERS = 8  # a parameter of a subclass on another device has 3
 _NUMPY_MODULES = frozenset(f"numpy.{core}.{part}" for core in ("core", "_core") for part in ("multiarray", "numeric"))
 
 
@@ -175,7 +174,7 @@ def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _unwrapped(value: object) -> object:
     """Return the plain tensor's record inside a parameter, a tensor of a subclass, or one of another device."""
-    for _ in range(_MAX_WRAPPERS):
+    for _ in range(limits.TORCH_WRAPPERS.value):
         match value:
             case Call(function=Global(name=name), args=(inner, *_)) if name in _WRAPPERS:
                 value = inner
@@ -232,8 +231,8 @@ def strided(data: Storage, dtype: str, offset: object, shape: object, strides: o
 
 def _shape(value: object) -> tuple[int, ...]:
     shape = counts(value)
-    if math.prod(shape) > MAX_ELEMENTS:
-        raise ValueError(f"its shape has more than {MAX_ELEMENTS:,} elements")
+    if math.prod(shape) > limits.ELEMENTS.value:
+        raise ValueError(f"its shape has more than {limits.ELEMENTS.value:,} elements")
     return shape
 
 
@@ -244,8 +243,10 @@ def counts(value: object) -> tuple[int, ...]:
         ValueError: They are no short list of counts.
     """
     given = tuple(value) if isinstance(value, tuple | list) else (value,)
-    found = tuple(n for n in given if isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= MAX_ELEMENTS)
-    if len(found) != len(given) or len(found) > MAX_RANK:
+    found = tuple(
+        n for n in given if isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= limits.ELEMENTS.value
+    )
+    if len(found) != len(given) or len(found) > limits.RANK.value:
         raise ValueError("its shape or strides are no short list of counts")
     return found
 

@@ -12,6 +12,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.base import OPTIMIZER_STATE, Candidate, Checkpoint, Format
 from regaudit.checkpoints.sniff import look
 from regaudit.checkpoints.source import inside, is_file, read_whole
@@ -26,7 +27,6 @@ from regaudit.records import Remark
 if TYPE_CHECKING:
     from regaudit.records import Declared
 
-MAX_POINTER_BYTES = 4096  # `latest` holds the name of a folder
 
 _MODEL = re.compile(r"mp_rank_(\d+)_model_states\.pt")
 _STAGE_3 = re.compile(r"zero_pp_rank_\d+_mp_rank_\d+_model_states\.pt")
@@ -141,7 +141,7 @@ def _step_of(candidate: Candidate, pointer: str, steps: re.Pattern[str]) -> Cand
     if pointer not in candidate.members:
         return candidate
     file = inside(candidate.path, pointer)
-    text = read_whole(file, limit=MAX_POINTER_BYTES).decode("utf-8", "replace").strip()
+    text = read_whole(file, limit=limits.POINTER_BYTES).decode("utf-8", "replace").strip()
     name = f"iter_{int(text):07}" if text.isascii() and text.isdigit() and len(text) < 12 else text
     folder = inside(candidate.path, name)
     if not steps.fullmatch(name) and name not in candidate.members:

@@ -11,9 +11,9 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from regaudit.checkpoints import pickles
+from regaudit.checkpoints import limits, pickles
 from regaudit.checkpoints.archive import Archive
-from regaudit.checkpoints.base import CONTAINS_CODE, MAX_PICKLE_BYTES, Candidate, Checkpoint, Format
+from regaudit.checkpoints.base import CONTAINS_CODE, Candidate, Checkpoint, Format
 from regaudit.checkpoints.pickles import Call, Global
 from regaudit.checkpoints.torch_checkpoint import Opened, listed, reader, remarks_on_names, remarks_on_tensors
 from regaudit.checkpoints.torch_contents import Tree, is_float
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-
-MAX_CODE_BYTES = 16 << 20  # of program text that is read; a ResNet's takes 0.2 MB
-MAX_PARSED = 1 << 20  # characters of methods that are parsed, which takes 3 seconds at worst
 
 _PICKLE = re.compile(r"(?P<root>(?:[^/]+/)?)data\.pkl")
 # Names that only say the type of a list or dict; torch.jit writes them, and nothing else of torch.jit.
@@ -131,7 +128,7 @@ def _of_constants(constants: Opened, program: _Program) -> Checkpoint:
 
 def _open(archive: Archive, root: str, name: str, children: Callable[[object], dict[object, object]]) -> Opened:
     member = f"{root}{name}.pkl"
-    raw = archive.read(member, limit=MAX_PICKLE_BYTES)
+    raw = archive.read(member, limit=limits.PICKLE_BYTES)
     where = f"{archive.path}: {member}"
     pickled = pickles.load(raw, persistent=storage, where=where)
     return Opened(
@@ -164,8 +161,8 @@ class _Program:
         self._root = root
         self._files: dict[str, dict[str, ScriptClass]] = {}
         self._behaviours: dict[int, Behaviour] = {}
-        self._left = MAX_CODE_BYTES
-        self._unparsed = MAX_PARSED
+        self._left = limits.TORCHSCRIPT_CODE_BYTES.value
+        self._unparsed = limits.TORCHSCRIPT_PARSED.value
 
     def children(self, value: object) -> dict[object, object]:
         """Return the submodules, parameters and buffers of an object; what lies in a list, dict or packed parameter.
@@ -248,7 +245,7 @@ class _Program:
         if name not in self._archive.names or self._archive.size(name) > self._left:
             return ""
         self._left -= self._archive.size(name)
-        return self._archive.read(name, limit=MAX_CODE_BYTES).decode("utf-8", "replace")
+        return self._archive.read(name, limit=limits.TORCHSCRIPT_CODE_BYTES).decode("utf-8", "replace")
 
 
 def _in_code(module: Module, does: Behaviour, file: str) -> tuple[Declared, ...]:

@@ -13,13 +13,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.torch_operators import DROPOUTS, activation_of_class, activation_of_operator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-MAX_LINE = 2000  # characters; longer statements are lists of constants
-MAX_CLASSES = 10_000  # of one file; TorchScript writes a file for each
 
 _CLASS = re.compile(r"class (\w+)\(\w*\):")
 _NAMES = re.compile(r"  __(parameters|buffers)__ = \[(.*)\]")
@@ -58,7 +57,7 @@ def classes(text: str) -> dict[str, ScriptClass]:
     current, in_forward = ScriptClass(), False
     for line in text.splitlines():
         if match := _CLASS.match(line):
-            if len(found) == MAX_CLASSES:
+            if len(found) == limits.TORCHSCRIPT_CLASSES.value:
                 break
             current, in_forward = found.setdefault(match[1], ScriptClass()), False
         elif match := _METHOD.match(line):
@@ -162,7 +161,9 @@ def _take_attribute(current: ScriptClass, line: str) -> None:
         names = frozenset(re.findall(r'"([^"]*)"', match[2]))
         current.state = names | (current.state or frozenset())
     elif (
-        (match := _FINAL.match(line)) and len(line) <= MAX_LINE and (value := _constant(match[2], match[3])) is not None
+        (match := _FINAL.match(line))
+        and len(line) <= limits.TORCHSCRIPT_LINE.value
+        and (value := _constant(match[2], match[3])) is not None
     ):
         current.settings[match[1]] = value
 
@@ -177,7 +178,7 @@ def _constant(kind: str, text: str) -> str | int | float | bool | None:
 
 def _statements(lines: Iterable[str]) -> Iterator[ast.stmt]:
     for line in lines:
-        if len(line) <= MAX_LINE and not line.endswith(":"):
+        if len(line) <= limits.TORCHSCRIPT_LINE.value and not line.endswith(":"):
             try:
                 parsed = ast.parse(line).body
             except (ValueError, SyntaxError, RecursionError, MemoryError):

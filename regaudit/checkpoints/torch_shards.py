@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.dtypes import decode
 from regaudit.checkpoints.source import Source
 from regaudit.checkpoints.text import quoted
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     from regaudit.checkpoints.torch_objects import Storage
     from regaudit.records import Array
-
-MAX_OPEN_CHUNKS = 256  # whose archives are kept read; one takes about 5 KB
 
 
 class ClosedSource(Source):
@@ -121,7 +120,7 @@ class Shards(Storages):
             raise CorruptCheckpoint(where, "holds no plain tensor")
         with self._lock:
             self._opened[chunk] = opened.storages, view
-            while len(self._opened) > MAX_OPEN_CHUNKS:
+            while len(self._opened) > limits.DCP_OPEN_CHUNKS.value:
                 self._opened.popitem(last=False)
         return opened.storages, view
 

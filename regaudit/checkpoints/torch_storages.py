@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.dtypes import DTYPES, decode
 from regaudit.errors import CorruptCheckpoint
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from regaudit.checkpoints.torch_objects import Storage, View
     from regaudit.records import Array
 
-MAX_KEPT_BYTES = 1 << 30  # widely strided matrices kept in memory at a time
 WIDE = 16  # a view that spans so many times the bytes it asks for is read whole and kept
 
 
@@ -53,7 +53,7 @@ class ArchiveBlocks:
         """
         self._archive = archive
         self._folder = folder
-        self.big_endian = byteorder in archive.names and archive.read(byteorder, limit=16) == b"big"
+        self.big_endian = byteorder in archive.names and archive.read(byteorder, limit=limits.POINTER_BYTES) == b"big"
 
     def member(self, storage: Storage) -> str:
         """Return the member that holds a storage.
@@ -107,7 +107,10 @@ class Storages:
     def _gather(self, view: View, start: int, stop: int) -> bytes:
         places = _places(view, start, stop)
         first, last = int(places.min()), int(places.max())
-        if last - first >= WIDE * (stop - start) and (view.last + 1 - view.offset) * view.itemsize <= MAX_KEPT_BYTES:
+        if (
+            last - first >= WIDE * (stop - start)
+            and (view.last + 1 - view.offset) * view.itemsize <= limits.TORCH_VIEW_BYTES.value
+        ):
             first = view.offset
             span = self._keep((view.data, first, view.last), lambda: self._range(view, first, view.last + 1 - first))
         else:
@@ -132,7 +135,7 @@ class Storages:
         raw = make()
         with self._lock:
             self._kept[key] = raw
-            while sum(map(len, self._kept.values())) > MAX_KEPT_BYTES:
+            while sum(map(len, self._kept.values())) > limits.TORCH_VIEW_BYTES.value:
                 self._kept.popitem(last=False)
         return raw
 

@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from regaudit.checkpoints import pickles
+from regaudit.checkpoints import limits, pickles
 from regaudit.checkpoints.archive import Archive
-from regaudit.checkpoints.base import MAX_PICKLE_BYTES, Candidate, Checkpoint, Format
+from regaudit.checkpoints.base import Candidate, Checkpoint, Format
 from regaudit.checkpoints.pickle_globals import remarks as remarks_on_globals
 from regaudit.checkpoints.torch_checkpoint import Opened, checkpoint, listed, reader
 from regaudit.checkpoints.torch_contents import Tree
@@ -135,7 +135,7 @@ def open_archive(archive: Archive) -> Opened:
     found = [name for name in archive.names if _is_pickle(name)]
     if len(found) != 1:
         raise CorruptCheckpoint(str(archive.path), f"a checkpoint has one member {_PICKLE}, this has {len(found)}")
-    raw = archive.read(found[0], limit=MAX_PICKLE_BYTES)
+    raw = archive.read(found[0], limit=limits.PICKLE_BYTES)
     where = f"{archive.path}: {found[0]}"
     pickled = pickles.load(raw, persistent=storage, where=where)
     prefix = found[0].removesuffix(_PICKLE)

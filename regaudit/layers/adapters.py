@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from regaudit.checkpoints import limits
 from regaudit.layers.values import Values, computed
 from regaudit.records import Axis, Confidence, Layer, Parameter, Role, Tensor, TensorSkip, Use
 
 if TYPE_CHECKING:
     from regaudit.records import Array
 
-# Two small factors may announce a product that takes hours. The largest matrix of a known model, the embedding of
-# Command R+ (2024), has 256,000 × 12,288 weights, which is 3.1e9.
-MAX_PRODUCT = 1 << 32
 _FACTOR = re.compile(r"^lora_(?P<table>embedding_)?(?P<side>A|B|mid|magnitude_vector)(?P<bias>\.bias)?@(?P<set>.*)$")
 
 
@@ -131,8 +129,10 @@ def _refusal(factors: Mapping[str, Values]) -> str:
     if a is None or b is None or "mid" in factors or not _fit(a, b):
         return "one factor of a low-rank update, the other is missing or does not fit; not measured alone"
     weights = b.shape[0] * math.prod(a.shape[1:])
-    if weights > MAX_PRODUCT:
-        return f"a low-rank update of {weights:,} weights, more than any known matrix has; not computed"
+    if weights > limits.ADAPTER_WEIGHTS.value:
+        return limits.ADAPTER_WEIGHTS.excess(
+            f"a low-rank update of {weights:,} weights was not computed", needed=weights
+        )
     return ""
 
 

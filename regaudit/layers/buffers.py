@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from regaudit.checkpoints.dtypes import DTYPES
-from regaudit.checkpoints.ggml import READABLE
+from regaudit.checkpoints.ggml import EXTRA, NEEDS_EXTRA, READABLE
 from regaudit.records import Tensor, TensorSkip
 
 # Names of buffers that frameworks give, and the schedules that diffusion models store beside their weights.
@@ -45,6 +45,9 @@ def skipped(tensor: Tensor) -> TensorSkip | None:
         return TensorSkip(tensor=tensor.name, reason=reason, blocking=False)
     if tensor.dtype in READABLE:
         return None
+    if tensor.dtype in NEEDS_EXTRA:
+        reason = f"{tensor.dtype} is decoded by the package {EXTRA}: pip install 'regaudit[{EXTRA}]'"
+        return TensorSkip(tensor=tensor.name, reason=reason, blocking=True)
     dtype = DTYPES.get(tensor.dtype)
     if dtype is None or tensor.dtype.startswith("C"):
         kind = "complex numbers: no measure is defined for them" if dtype else f"unknown dtype {tensor.dtype}"

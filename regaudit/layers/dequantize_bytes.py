@@ -1,4 +1,4 @@
-"""Weights in bytes, with levels or scales in an order of their own: bitsandbytes' 4 bits and Keras' 8.
+"""Weights in bytes, with levels or scales in an order of their own: bitsandbytes' 4 bits, MXFP4, and Keras' 8.
 
 Sources: bitsandbytes (functional.dequantize_4bit, QuantState), Keras (quantizers.abs_max_quantize, Dense, Embedding).
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.text import parse_object
 from regaudit.errors import CheckpointError
 from regaudit.layers.dequantize_base import Packed, Unfit, Unpacked, affine, require, sizes
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
     from regaudit.layers.dequantize_base import Rows
     from regaudit.records import Array
 
-MAX_STATE_BYTES = 1 << 16  # the JSON that bitsandbytes keeps beside a weight has about 100
-MAX_BLOCK = 1 << 20  # bitsandbytes' own limit is 4096
 STATES = ("weight.quant_state.bitsandbytes__nf4", "weight.quant_state.bitsandbytes__fp4")
 _LEVELS, _NESTED_LEVELS = 16, 256
 _SAMPLE = 1 << 16
+_MX_BLOCK = 32
+_MX_LEVELS = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)  # E2M1
 
 
 def bitsandbytes_4bit(packed: Packed) -> Unpacked:
@@ -63,7 +64,8 @@ def bitsandbytes_4bit(packed: Packed) -> Unpacked:
 def _state(packed: Packed) -> tuple[Mapping[str, Any], Values]:
     key = next((key for key in STATES if key in packed.parts), STATES[0])
     stored = packed.part(key, "U8")
-    require(stored.size <= MAX_STATE_BYTES, f"its quant_state has {stored.size:,} bytes")
+    problem = limits.QUANT_STATE_BYTES.excess(f"its quant_state has {stored.size:,} bytes", needed=stored.size)
+    require(stored.size <= limits.QUANT_STATE_BYTES.value, problem)
     try:
         return parse_object(stored.whole().astype(np.uint8).tobytes(), "quant_state"), stored
     except CheckpointError as error:
@@ -79,7 +81,7 @@ def _shape(state: Mapping[str, Any]) -> tuple[int, ...]:
 
 def _block(state: Mapping[str, Any], key: str) -> int:
     length = state.get(key)
-    require(type(length) is int and 0 < length <= MAX_BLOCK, f"its quant_state has no {key}")
+    require(type(length) is int and 0 < length <= limits.QUANT_BLOCK.value, f"its quant_state has no {key}")
     return int(length or 0)
 
 
@@ -103,6 +105,33 @@ def _norms(packed: Packed, state: Mapping[str, Any], count: int) -> tuple[Rows, 
         return np.asarray(table[codes.flat(start, stop)] * factors + shift)
 
     return flat, (codes, outer, levels)
+
+
+def mxfp4(packed: Packed) -> Unpacked:
+    """Return level · 2^(scale - 127), stored (experts, out, in): 32 inputs to a scale, the low half of a byte first.
+
+    Source: OCP Microscaling Formats (MX) Specification 1.0 (2023), 5.3 and 6.3; gpt-oss, `*_blocks` and `*_scales`.
+    """
+    codes, scales = packed.part("_blocks", "U8"), packed.part("_scales", "U8")
+    shape = (*scales.shape[:-1], scales.shape[-1] * _MX_BLOCK) if scales.ndim > 1 else ()
+    require(codes.shape == (*scales.shape, _MX_BLOCK // 2) and shape, sizes(codes, scales))
+
+    def looked_up(numbers: Array) -> Values:
+        def flat(start: int, stop: int) -> Array:
+            first, last = start // _MX_BLOCK, -(-stop // _MX_BLOCK)
+            raw = codes.flat(first * _MX_BLOCK // 2, last * _MX_BLOCK // 2)
+            nibbles = np.stack([raw & 0xF, raw >> 4], axis=-1).reshape(-1, _MX_BLOCK)
+            with np.errstate(all="ignore"):
+                factors = np.ldexp(np.float32(1), scales.flat(first, last).astype(np.int32) - 127)
+                block = (numbers[nibbles] * factors[:, None]).reshape(-1)
+            return np.asarray(block[start - first * _MX_BLOCK : stop - first * _MX_BLOCK])
+
+        return Values(tensors=(*codes.tensors, *scales.tensors), dtype=codes.dtype, shape=shape, flat=flat)
+
+    widths = level_widths(np.unique(_MX_LEVELS))
+    steps = widths[np.searchsorted(np.unique(_MX_LEVELS), _MX_LEVELS)].astype(np.float32)
+    note = f"MXFP4, 4-bit floats, blocks of {_MX_BLOCK}: level · 2^scale"
+    return Unpacked(leaf="", values=looked_up(_MX_LEVELS), steps=looked_up(steps), note=note)
 
 
 def keras(packed: Packed) -> Unpacked:

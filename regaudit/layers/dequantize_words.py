@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from regaudit.checkpoints import limits
 from regaudit.layers.dequantize_base import WORDS, Packed, Unpacked, affine, by_column, by_row, require, sizes
 from regaudit.layers.dequantize_codes import WORD, unpack, unpack_awq, unpack_columns
 
@@ -19,16 +20,18 @@ if TYPE_CHECKING:
     from regaudit.layers.values import Values
     from regaudit.records import Array
 
-MAX_INPUTS = 1 << 24  # the largest vocabularies have 2^18 rows
-_GPTQ_BITS, _MLX_BITS = (2, 3, 4, 8), (2, 4, 8)
+_GPTQ_BITS, _MLX_BITS = (2, 3, 4, 8), (2, 3, 4, 5, 6, 8)
+_GEMV = ("gemv", "GEMV")
 _PACKED_BITS = (4, 8, 2, 3, 5, 6)  # of compressed-tensors; the first that fits, where nothing is declared
 
 
 def gptq_or_awq(packed: Packed) -> Unpacked:
     """Return the kernel of a layer that keeps `qweight`, `qzeros` and `scales`.
 
-    GPTQ packs codes along the inputs, AWQ along the outputs: the shapes tell them apart.
+    GPTQ packs codes along the inputs, AWQ along the outputs: the shapes tell them apart. AWQ's second form says so.
     """
+    if packed.settings.get("version") in _GEMV:
+        return _awq_gemv(packed)
     words, zeros = packed.matrix("qweight", *WORDS), packed.matrix("qzeros", *WORDS)
     scales = packed.matrix("scales")
     return (_awq if words.shape[1] * 8 == scales.shape[1] else _gptq)(packed, words, zeros, scales)
@@ -78,6 +81,28 @@ def _awq(packed: Packed, words: Values, zeros: Values, scales: Values) -> Unpack
     )  # fmt: skip
     note = f"AWQ, 4 bits, {groups:,} groups of inputs: scale · (code - zero), stored (in, out)"
     return Unpacked(leaf="kernel", values=values, steps=steps, note=note)
+
+
+def _awq_gemv(packed: Packed) -> Unpacked:
+    """Return scale · (code - zero), stored (out, in): codes packed along the inputs, in order.
+
+    Scales and zeros of a row are padded to whole words, and to more of them for small groups.
+    """
+    words, zeros, scales = packed.matrix("qweight", *WORDS), packed.matrix("qzeros", *WORDS), packed.matrix("scales")
+    outputs, inputs = words.shape[0], words.shape[1] * 8
+    length = packed.settings.get("group_size", packed.settings.get("q_group_size"))
+    require(type(length) is int and 0 < length <= inputs, f"its group_size is {length!r:.40}")
+    groups = -(-inputs // int(length or 1))
+    is_fit = zeros.shape[0] == outputs and scales.shape == (outputs, zeros.shape[1] * 8) and groups <= scales.shape[1]
+    require(is_fit, sizes(words, zeros, scales))
+    require(inputs <= limits.QUANT_INPUTS.value, limits.QUANT_INPUTS.excess(f"{inputs:,} inputs", needed=inputs))
+    index = np.arange(inputs) // int(length or 1)
+    values, steps = affine(
+        (words, zeros, scales), (outputs, inputs), lambda a, b: unpack_columns(words.rows(a, b), 4),
+        by_column(scales.rows, index), zeros=by_column(lambda a, b: unpack_columns(zeros.rows(a, b), 4), index),
+    )  # fmt: skip
+    note = f"AWQ (gemv), 4 bits, {groups:,} groups of inputs: scale · (code - zero)"
+    return Unpacked(leaf="weight", values=values, steps=steps, note=note)
 
 
 def pack_quantized(packed: Packed) -> Unpacked:
@@ -151,7 +176,7 @@ def mlx(packed: Packed) -> Unpacked:
     inputs = scales.shape[1] * length if type(length) is int and length > 0 else 1
     bits = WORD * words.shape[1] // inputs
     is_fit = words.shape == (scales.shape[0], inputs * bits // WORD) and biases.shape == scales.shape
-    require(bits in _MLX_BITS and inputs <= MAX_INPUTS and is_fit, sizes(words, scales, biases))
+    require(bits in _MLX_BITS and inputs <= limits.QUANT_INPUTS.value and is_fit, sizes(words, scales, biases))
     index = np.arange(inputs) // length
     values, steps = affine(
         (words, scales, biases), (words.shape[0], inputs), lambda a, b: unpack_columns(words.rows(a, b), bits),
@@ -192,7 +217,7 @@ def group_index(packed: Packed, inputs: int, groups: int, suffix: str) -> Array:
     Raises:
         Unfit: The groups and the inputs do not fit, or the file names a group that is not there.
     """
-    require(inputs <= MAX_INPUTS, f"{inputs:,} inputs, the limit is {MAX_INPUTS:,}")
+    require(inputs <= limits.QUANT_INPUTS.value, limits.QUANT_INPUTS.excess(f"{inputs:,} inputs", needed=inputs))
     index = packed.whole_numbers(suffix, inputs)
     if index is None:
         length = -(-inputs // groups)

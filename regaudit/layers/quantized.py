@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from regaudit.checkpoints.dtypes import DTYPES
 from regaudit.checkpoints.ggml import BLOCKS
 from regaudit.layers.dequantize_base import Packed, Unfit, Unpacked
-from regaudit.layers.dequantize_bytes import STATES, bitsandbytes_4bit, keras
+from regaudit.layers.dequantize_bytes import STATES, bitsandbytes_4bit, keras, mxfp4
 from regaudit.layers.dequantize_noise import noise_note
 from regaudit.layers.dequantize_words import bitsandbytes_8bit, gptq_or_awq, int8, mlx, pack_quantized
 from regaudit.layers.values import Values, stored
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scheme:
-    """A way of packing: the suffix of the packed tensor, one that proves it, the other companions', and its formula."""
+    """A way of packing: the suffix of the packed tensor, one that proves it, the other companions', and its formula.
+
+    `is_by_row`: no row knows of another, so that experts stacked on an axis in front are only more rows.
+    """
 
     name: str
     packed: str
@@ -31,6 +34,7 @@ class Scheme:
     helpers: tuple[str, ...] = ()
     bits: int = 0
     dtypes: frozenset[str] = frozenset()
+    is_by_row: bool = False
     unpack: Callable[[Packed], Unpacked] | None = None
 
 
@@ -73,7 +77,7 @@ SCHEMES: tuple[Scheme, ...] = (
         name="bitsandbytes", packed="weight", proof="SCB", helpers=("weight_format",), bits=8, unpack=bitsandbytes_8bit
     ),
     Scheme(
-        name="MLX", packed="weight", proof="scales", helpers=("biases",), dtypes=frozenset({"U32"}), unpack=mlx
+        name="MLX", packed="weight", proof="scales", helpers=("biases",), dtypes=frozenset({"U32"}), is_by_row=True, unpack=mlx
     ),
     Scheme(
         name="NVFP4", packed="weight", proof="weight_scale_2", helpers=("weight_scale", "input_scale"), bits=4,
@@ -81,7 +85,7 @@ SCHEMES: tuple[Scheme, ...] = (
     ),
     Scheme(
         name="8-bit integers", packed="weight", proof="weight_scale", helpers=("weight_zero_point",), bits=8,
-        unpack=int8,
+        is_by_row=True, unpack=int8,
     ),
     Scheme(
         name="Keras 8-bit integers", packed="kernel", proof="kernel_scale", helpers=("kernel_zero", "g_idx"), bits=8,
@@ -89,7 +93,7 @@ SCHEMES: tuple[Scheme, ...] = (
     ),
     Scheme(name="Keras 8-bit integers", packed="embeddings", proof="embeddings_scale", bits=8, unpack=keras),
     Scheme(name="torch quantised", packed="weight", proof="zero_point", helpers=("scale",)),
-    Scheme(name="MXFP4", packed="_blocks", proof="_scales", bits=4),
+    Scheme(name="MXFP4", packed="_blocks", proof="_scales", bits=4, unpack=mxfp4),
 )  # fmt: skip
 _SUFFIXES = tuple({scheme.packed for scheme in SCHEMES})
 _OWN_NAMES = frozenset({"weight", "kernel", "embeddings"})  # packed tensors that are called as the kernel would be
@@ -129,7 +133,7 @@ def dequantised(checkpoint: Checkpoint) -> Dequantised:
             continue
         parts = {suffix: stored(checkpoint, tensor) for suffix, tensor in claim.parts.items()}
         try:
-            made = claim.scheme.unpack(Packed(parts=parts, settings=settings))
+            made = _unpacked(claim.scheme, claim.scheme.unpack, Packed(parts=parts, settings=settings))
         except Unfit as error:
             refused[claim.tensor.name] = str(error)
             continue
@@ -141,6 +145,24 @@ def dequantised(checkpoint: Checkpoint) -> Dequantised:
         notes = (made.note, *noise_note(made.values, made.steps))
         kernels[claim.tensor.name] = Kernel(name=name, values=made.values, notes=notes)
     return Dequantised(kernels=kernels, refused=refused)
+
+
+def _unpacked(scheme: Scheme, unpack: Callable[[Packed], Unpacked], packed: Packed) -> Unpacked:
+    """Return the kernel; of stacked experts all together, (experts, out, in)."""
+    experts = packed.parts[scheme.packed].shape[:-2]
+    if not (scheme.is_by_row and len(experts) == 1):
+        return unpack(packed)
+    rows = {suffix: _as_rows(values, experts[0]) for suffix, values in packed.parts.items()}
+    made = unpack(replace(packed, parts=rows))
+    shape = (experts[0], made.values.shape[0] // experts[0], *made.values.shape[1:])
+    return replace(made, values=replace(made.values, shape=shape), steps=replace(made.steps, shape=shape))
+
+
+def _as_rows(values: Values, experts: int) -> Values:
+    """Return an array (experts, rows, …) with the rows of all experts one below the other."""
+    if values.ndim < 2 or values.shape[0] != experts:
+        return values
+    return replace(values, shape=(experts * values.shape[1], *values.shape[2:]))
 
 
 def packed(

@@ -7,9 +7,13 @@ gives its class. Names still tell which dense layers are projections of an atten
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from regaudit.layers.bundles import Bundle, Surroundings
+from regaudit.layers.dequantize_noise import noise_note
 from regaudit.layers.roles import decide
 from regaudit.layers.split import Plan, parts
 from regaudit.layers.values import stored
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from regaudit.checkpoints.base import Checkpoint
+    from regaudit.layers.values import Values
     from regaudit.records import Tensor
 
 # Operators of ONNX by what they do with their weights; classes of other frameworks are in `roles`.
@@ -70,15 +75,29 @@ def _layer(checkpoint: Checkpoint, name: str, group: list[Tensor], module: Modul
     kernel = parameters.get(Use.KERNEL)
     role, op = _role(checkpoint, name, group, module, kernel)
     said = f"the file says how it is used{f': {op}' if op else ''}"
+    main = next((stored(checkpoint, tensor) for tensor in group if tensor.use is Use.KERNEL), None)
     return Layer(
         name=name,
         role=role,
         op=op,
         parameters=tuple(parameters[use] for use in Use if use in parameters),
-        evidence=(said,),
+        evidence=(said, *_rounding(main, module)),
         confidence=Confidence.HIGH if kernel is None or kernel.axes else Confidence.MEDIUM,
         activation=module.activation if module else "",
     )
+
+
+def _rounding(kernel: Values | None, module: Module | None) -> tuple[str, ...]:
+    """Return what the file says of a kernel's quantisation: how it was undone, and the noise that rounding has added."""
+    codes = module.settings.get("quantized") if module else None
+    if kernel is None or module is None or not isinstance(codes, str):
+        return ()
+    width = module.settings.get("quantization_step")
+    note = f"{codes} on disk, dequantised as the graph does: scale · (code - zero)"
+    if codes.startswith("F8") or not isinstance(width, float):
+        return (note,)  # the steps between floats are not equal
+    steps = replace(kernel, flat=lambda start, stop: np.full(stop - start, width))
+    return (note, *noise_note(kernel, steps))
 
 
 def _role(

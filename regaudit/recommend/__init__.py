@@ -13,8 +13,14 @@ if TYPE_CHECKING:
 
 __all__ = ["LEVELS", "recommend"]
 
-# One recommender for each evidence level that this version can reach.
-LEVELS: Mapping[str, Callable[[Audit], Recommendation]] = {"weights": recommend_prior}
+# One recommender for each evidence level that this version can reach. Optimizer state and unlabelled data describe the
+# model; neither shows overfitting, so the prior stands.
+LEVELS: Mapping[str, Callable[[Audit], Recommendation]] = {
+    "weights": recommend_prior,
+    "optimizer": recommend_prior,
+    "probe": recommend_prior,
+    "labels": recommend_prior,
+}
 
 
 def recommend(audit: Audit) -> Recommendation:

@@ -163,3 +163,16 @@ def test_names_of_files_are_escaped(called, model, tmp_path):
     _, out, _ = called("inspect", "a\x1b[31m[red]\n.safetensors", "model.safetensors", "--color", "never")
     assert "\x1b" not in out
     assert "a\\x1b[31m[red]\\n.safetensors" in out
+
+
+def test_model_that_is_not_read_is_bad_and_named(called_json, called, tree, tmp_path):
+    (tree / "cut.safetensors").unlink()
+    assert called("inspect", "runs", "-r")[0] == 0
+    (tree / "small.tflite").write_bytes(b"\x1c\0\0\0TFL3")
+    code, _, err = called("inspect", "runs", "-r", "-q")
+    assert code == 3
+    assert "error: runs/small.tflite: is a TensorFlow Lite model\nfix: Give the Keras model" in err
+    assert "notes.md" not in err
+    _, document = called_json("check", "runs", "-r", "-f", "json")
+    assert [each["path"] for each in document["errors"]] == ["runs/small.tflite"]
+    assert len(document["inputs"]) == 2

@@ -37,7 +37,7 @@ def test_text(reports, golden, case, view):
 
 
 @pytest.mark.usefixtures("frozen")
-@pytest.mark.parametrize("case", ["healthy", "failed", "incomplete", "unread", "hostile"])
+@pytest.mark.parametrize("case", ["healthy", "probed", "failed", "incomplete", "unread", "hostile"])
 @pytest.mark.parametrize("reporter", REPORTERS, ids=lambda each: each.name)
 def test_every_format(reports, golden, case, reporter):
     content = reporter.render(reports[case])

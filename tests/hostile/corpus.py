@@ -106,6 +106,8 @@ def quantized(root):
     arrays = {
         "a.qweight": codes, "a.qzeros": codes[:2, :2], "a.scales": np.full((2, 16), 0.01, np.float16),
         "a.g_idx": np.arange(32, dtype=np.int32) // 16, "b.weight": weights(4, 4),
+        "experts.up_proj_blocks": np.arange(128, dtype=np.uint8).reshape(2, 4, 1, 16),
+        "experts.up_proj_scales": np.full((2, 4, 1), 120, np.uint8),
     }  # fmt: skip
     save_file({name: np.ascontiguousarray(each) for name, each in arrays.items()}, root / "model.safetensors")
     method = {"quant_method": "gptq", "bits": 4, "group_size": 16, "sym": True}
@@ -277,11 +279,14 @@ def onnx(root):
     nodes = [
         made.node("Gemm", "x fc.weight fc.bias", "h", "/fc/Gemm", transB=1),
         made.node("Relu", "h", "r", "/relu/Relu"),
-        made.node("LSTM", "r W R", "y", hidden_size=2),
+        made.node("LSTM", "r W R", "l", hidden_size=2),
+        made.node("DequantizeLinear", "q.weight_quantized s z", "q", axis=1), made.node("MatMul", "l q", "y"),
     ]
     tensors = [
         made.tensor("fc.weight", weights(6, 4)), made.typed("fc.bias", (3,), made.FLOAT, 4, weights(3).tobytes()),
         made.tensor("W", weights(1, 8, 6)), made.tensor("R", weights(1, 8, 2)),
+        made.tensor("q.weight_quantized", np.arange(8, dtype="i1").reshape(2, 4), made.INT8),
+        made.tensor("s", weights(4)), made.tensor("z", np.ones(4, "i1"), made.INT8),
         made.external("beside", (2, 4), {"location": "w.bin", "offset": 0, "length": 32}),
     ]  # fmt: skip
     (root / "model.onnx").write_bytes(made.model(made.graph(nodes, tensors)))
@@ -299,6 +304,8 @@ def gguf(root):
         ("blk.0.attn_q.weight", (2, 32), "F32", weights(2, 32).tobytes()),
         ("blk.0.ffn_up.weight", (2, 32), "Q8_0", bytes(range(68))),
         ("blk.0.ffn_down.weight", (1, 256), "Q4_K", bytes(range(144))),
+        ("blk.0.ffn_gate.weight", (1, 256), "TQ1_0", bytes(range(54))),
+        ("output.weight", (1, 64), "NVFP4", bytes(range(36))),
     ]
     (root / "model.gguf").write_bytes(made.model(tensors, pairs))
     return "model.gguf"

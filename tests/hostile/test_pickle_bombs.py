@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 
-from regaudit.checkpoints import pickle_machine, pickles
+from regaudit.checkpoints import pickles
 from regaudit.checkpoints.base import UNSAFE_GLOBAL
 from regaudit.checkpoints.pickle_globals import UNKNOWN_GLOBAL, remarks
 from regaudit.checkpoints.torch_zip import open_torch
@@ -223,20 +223,20 @@ GROWING = ("nested calls", "nested lists", "nested marks", "memo", "copies of a 
 
 
 @pytest.mark.parametrize("name", GROWING)
-def test_memory_is_bounded(name, monkeypatch):
+def test_memory_is_bounded(name, limit):
     bomb = BOMBS.get(name, b"X\x00\x00\x20\x00" + "😀".encode() + b"x" * ((2 << 20) - 4) + b".")
-    monkeypatch.setattr(pickle_machine, "MAX_MEMORY", 1 << 20)
+    limit("pickle-memory", 1 << 20)
     tracemalloc.start()
-    with pytest.raises(UnsafeCheckpoint, match="more than 1,048,576 bytes of memory"):
+    with pytest.raises(UnsafeCheckpoint, match="the limit pickle-memory is 1,048,576 bytes"):
         load(bomb)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < (16 << 20)  # one string or list may be made before it is counted
 
 
-def test_opcodes_are_bounded(monkeypatch):
-    monkeypatch.setattr(pickles, "MAX_OPCODES", 1000)
-    with pytest.raises(UnsafeCheckpoint, match="more than 1,000 opcodes"):
+def test_opcodes_are_bounded(limit):
+    limit("pickle-opcodes", 1000)
+    with pytest.raises(UnsafeCheckpoint, match="the limit pickle-opcodes is 1,000"):
         load(b"N0" * 1000 + b"N.")
 
 

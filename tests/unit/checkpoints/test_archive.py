@@ -3,8 +3,8 @@ import zipfile
 
 import pytest
 
-from regaudit.checkpoints import archive as archive_module
 from regaudit.checkpoints.archive import Archive
+from regaudit.checkpoints.limits import PICKLE_BYTES
 from regaudit.errors import CorruptCheckpoint, UnsafeCheckpoint
 
 CONTENT = bytes(range(256)) * 40
@@ -23,24 +23,27 @@ def archive(tmp_path, request):
 def test_members_are_read_whole_or_in_part(archive):
     assert archive.names == ("x", "data")
     assert archive.size("data") == len(CONTENT)
-    assert archive.read("data", limit=len(CONTENT)) == CONTENT
+    assert archive.read("data", limit=PICKLE_BYTES) == CONTENT
     assert archive.read_at("data", 300, 5) == CONTENT[300:305]
     assert archive.read_at("x", 1, 3) == b"efo"
     assert archive.read_at("data", 10, 5) == CONTENT[10:15]
     assert archive.read_at("data", len(CONTENT), 0) == b""
 
 
-def test_a_read_beyond_the_end_is_refused(archive):
+def test_a_read_beyond_the_end_is_refused(archive, limit):
+    limit("pickle-bytes", 100)
     with pytest.raises(CorruptCheckpoint):
         archive.read_at("data", len(CONTENT) - 1, 2)
 
 
-def test_a_member_above_the_limit_is_refused(archive):
-    with pytest.raises(UnsafeCheckpoint, match="the limit is 100"):
-        archive.read("data", limit=100)
+def test_a_member_above_the_limit_is_refused(archive, limit):
+    limit("pickle-bytes", 100)
+    with pytest.raises(UnsafeCheckpoint, match="the limit pickle-bytes is 100"):
+        archive.read("data", limit=PICKLE_BYTES)
 
 
-def test_an_unknown_member_is_refused(archive):
+def test_an_unknown_member_is_refused(archive, limit):
+    limit("pickle-bytes", 100)
     with pytest.raises(CorruptCheckpoint, match="no such member"):
         archive.size("y")
 
@@ -69,8 +72,8 @@ def test_two_members_of_one_name_are_refused(tmp_path):
         Archive(tmp_path / "a.zip")
 
 
-def test_a_bomb_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive_module, "MAX_EXPANSION", 10)
+def test_a_bomb_is_refused(tmp_path, limit):
+    limit("expansion", 10)
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("zeros", bytes(1_000_000))
     with pytest.raises(UnsafeCheckpoint, match="inflates to 1,000,000 bytes"):
@@ -130,4 +133,4 @@ def test_damaged_content_is_corrupt(tmp_path):
     raw[50:60] = bytes(10)
     path.write_bytes(raw)
     with pytest.raises(CorruptCheckpoint, match="inflate"):
-        Archive(path).read("a", limit=1 << 20)
+        Archive(path).read("a", limit=PICKLE_BYTES)

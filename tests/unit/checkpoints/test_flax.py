@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from regaudit.checkpoints import flax as reader
-from regaudit.checkpoints import messagepack
+from regaudit.checkpoints import limits
 from regaudit.checkpoints.sniff import look
 from regaudit.errors import CheckpointError, CorruptCheckpoint, UnsafeCheckpoint
 
@@ -165,13 +165,13 @@ def test_content_that_contradicts_itself_is_refused(tmp_path, content):
         open_it(tmp_path / "m")
 
 
-def test_depth_items_and_names_are_bounded(tmp_path, monkeypatch):
+def test_depth_items_and_names_are_bounded(tmp_path, limit):
     deep = array(W)
-    for _ in range(messagepack.MAX_DEPTH):
+    for _ in range(limits.MESSAGEPACK_DEPTH.value):
         deep = {"a": deep}
     with pytest.raises(UnsafeCheckpoint):
         open_it(write(tmp_path / "m", deep))
-    monkeypatch.setattr(reader, "MAX_NAMES", 30)
+    limit("flax-name-characters", 30)
     with pytest.raises(UnsafeCheckpoint, match="names"):
         open_it(write(tmp_path / "m", TREE))
 

@@ -3,11 +3,12 @@ import struct
 import numpy as np
 import pytest
 
-from regaudit.checkpoints import ggml, gguf_header
+from regaudit.checkpoints import ggml, gguf, gguf_header
 from regaudit.checkpoints.base import UNREADABLE_TENSOR
 from regaudit.checkpoints.gguf import FORMAT, open_gguf
 from regaudit.checkpoints.sniff import look
-from regaudit.errors import CheckpointError, CorruptCheckpoint, UnknownFormat, UnsafeCheckpoint
+from regaudit.errors import CheckpointError, CorruptCheckpoint, MissingExtra, UnknownFormat, UnsafeCheckpoint
+from regaudit.layers import buffers, group
 
 U32, U64, F32, BOOL, STRING, ARRAY = 4, 10, 6, 7, 8, 9
 NUMBER = {name: number for number, name in gguf_header._TYPES.items()}
@@ -217,10 +218,32 @@ def slow_mxfp4(b):
     return [levels[b[1 + j % 16] >> 4 * (j // 16) & 15] * 2.0 ** (b[0] - 127) for j in range(32)]
 
 
+def slow_tq1_0(b):
+    found = [0.0] * 256
+    for start, run, digits, at in ((0, 32, 5, 0), (32, 16, 5, 160), (48, 4, 4, 240)):
+        for place in range(run):
+            for digit in range(digits):
+                code = (b[start + place] * 3**digit % 256) * 3 // 256  # digit of a fraction of 256, in base 3
+                found[at + digit * run + place] = half(b, 52) * np.float32(code - 1)
+    return found
+
+
+def slow_nvfp4(b):
+    levels = [0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6]
+    found = []
+    for j in range(64):
+        e, m = b[j // 16] >> 3 & 15, b[j // 16] & 7
+        scale = 0.0 if b[j // 16] == 0x7F else (m / 8 * 2**-6 if e == 0 else (1 + m / 8) * 2.0 ** (e - 7))
+        byte = b[4 + j // 16 * 8 + j % 8]
+        found.append(np.float32(scale * levels[byte >> 4 if j % 16 >= 8 else byte & 15]))
+    return found
+
+
 SLOW = {
     "Q4_0": slow_q4_0, "Q4_1": slow_q4_1, "Q5_0": slow_q5_0, "Q5_1": slow_q5_1, "Q8_0": slow_q8_0, "Q2_K": slow_q2_k,
     "Q3_K": slow_q3_k, "Q4_K": lambda b: slow_k(b, high=False), "Q5_K": lambda b: slow_k(b, high=True),
-    "Q6_K": slow_q6_k, "Q8_K": slow_q8_k, "IQ4_NL": slow_iq4_nl, "IQ4_XS": slow_iq4_xs, "TQ2_0": slow_tq2_0,
+    "Q6_K": slow_q6_k, "Q8_K": slow_q8_k, "IQ4_NL": slow_iq4_nl, "IQ4_XS": slow_iq4_xs, "TQ2_0": slow_tq2_0, "TQ1_0": slow_tq1_0,
+    "NVFP4": slow_nvfp4,
     "MXFP4": slow_mxfp4,
 }  # fmt: skip
 
@@ -236,7 +259,27 @@ def random_blocks(kind, count=3, seed=0):
 
 
 def test_every_readable_type_has_a_definition():
-    assert SLOW.keys() == ggml.READABLE
+    assert SLOW.keys() == ggml.READABLE - ggml.NEEDS_EXTRA
+    assert ggml.BLOCKS.keys() == SLOW.keys() | ggml.NEEDS_EXTRA
+
+
+@pytest.mark.parametrize("kind", sorted(ggml.BLOCKS.keys() - {"Q8_K"}))
+def test_decoders_agree_with_the_package_gguf(kind):
+    gguf = pytest.importorskip("gguf")
+    raw = random_blocks(kind)
+    expected = gguf.quants.dequantize(raw, gguf.GGMLQuantizationType[kind]).reshape(-1)
+    found = ggml.read_blocks(lambda at, count: raw.tobytes()[at : at + count], 0, kind, 0, expected.size)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_without_the_package_a_skip_says_how_to_install_it(opened, monkeypatch):
+    monkeypatch.setattr(ggml, "find_spec", lambda name: None)
+    assert ggml._by_package("IQ2_XXS") is None
+    monkeypatch.setattr(buffers, "READABLE", ggml.READABLE - ggml.NEEDS_EXTRA)
+    checkpoint = opened(model([("blk.0.attn_q.weight", (1, 256), "IQ2_XXS", bytes(66))]))
+    [skip] = group(checkpoint).skipped
+    assert skip.blocking
+    assert skip.reason.endswith("pip install 'regaudit[gguf]'")
 
 
 @pytest.mark.parametrize("kind", SLOW)
@@ -263,10 +306,11 @@ def test_a_tensor_without_elements_is_read(opened, kind):
     assert checkpoint.read(checkpoint.tensors[0], 0, 0).shape == (0,)
 
 
-def test_a_type_without_a_decoder_is_listed_but_not_read(opened):
+def test_a_type_without_a_decoder_is_listed_but_not_read(opened, monkeypatch):
+    monkeypatch.setattr(gguf, "READABLE", ggml.READABLE - ggml.NEEDS_EXTRA)
     checkpoint = opened(model([("w", (1, 256), "IQ2_XXS", bytes(66)), ("b", (2, 32), "F32", W.tobytes())]))
     assert [tensor.dtype for tensor in checkpoint.tensors] == ["IQ2_XXS", "F32"]
-    with pytest.raises(UnknownFormat, match="IQ2_XXS, which is not decoded"):
+    with pytest.raises(MissingExtra, match=r"IQ2_XXS.*regaudit\[gguf\]"):
         checkpoint.read(checkpoint.tensors[0], 0, 4)
 
 
@@ -319,11 +363,11 @@ HUGE = 1 << 62
 BAD = {
     "version 1": (b"GGUF" + struct.pack("<III", 1, 0, 0), UnknownFormat, "version 1"),
     "big-endian": (b"GGUF" + struct.pack(">IQQ", 3, 0, 0), UnknownFormat, "big-endian"),
-    "tensors": (b"GGUF" + struct.pack("<IQQ", 3, HUGE, 0), UnsafeCheckpoint, "tensors, the limit"),
+    "tensors": (b"GGUF" + struct.pack("<IQQ", 3, HUGE, 0), UnsafeCheckpoint, "tensors; the limit"),
     "more tensors than bytes": (b"GGUF" + struct.pack("<IQQ", 3, 1000, 0), CorruptCheckpoint, "announces 1,000 tensors"),
-    "pairs": (b"GGUF" + struct.pack("<IQQ", 3, 0, HUGE), UnsafeCheckpoint, "pairs, the limit"),
+    "pairs": (b"GGUF" + struct.pack("<IQQ", 3, 0, HUGE), UnsafeCheckpoint, "pairs; the limit"),
     "key": (model([], [struct.pack("<Q", HUGE) + bytes(99)]), CorruptCheckpoint, "needs"),
-    "long key": (model([], [pair("k" * 70_000, BOOL, b"\1")]), UnsafeCheckpoint, "more than 65,536 bytes"),
+    "long key": (model([], [pair("k" * 70_000, BOOL, b"\1")]), UnsafeCheckpoint, "too long.*65,536 bytes"),
     "not UTF-8": (model([], [pair(b"\xff\xfe", BOOL, b"\1")]), CorruptCheckpoint, "UTF-8"),
     "same key": (model([], [pair("k", BOOL, b"\1")] * 2), CorruptCheckpoint, "'k' occurs twice"),
     "value type": (model([], [pair("k", 13, bytes(99))]), CorruptCheckpoint, "the type 13"),
@@ -365,9 +409,9 @@ def test_an_offset_between_the_steps_of_the_alignment_is_refused(opened):
         opened(bytes(raw))
 
 
-def test_a_header_beyond_the_limit_is_refused(opened, monkeypatch):
-    monkeypatch.setattr(gguf_header, "MAX_HEADER_BYTES", 1000)
-    with pytest.raises(UnsafeCheckpoint, match=r"longer than 1,000 bytes"):
+def test_a_header_beyond_the_limit_is_refused(opened, limit):
+    limit("header-bytes", 1000)
+    with pytest.raises(UnsafeCheckpoint, match="the limit header-bytes is 1,000 bytes"):
         opened(model([], [pair("k", STRING, text("x" * 2000))]))
 
 

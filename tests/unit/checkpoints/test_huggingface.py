@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from regaudit.checkpoints import huggingface, open_checkpoint
+from regaudit.checkpoints import open_checkpoint
 from regaudit.checkpoints.base import CONTAINS_CODE, DANGLING_INDEX, OPTIMIZER_STATE, UNLISTED_TENSOR
 from regaudit.errors import CheckpointError, CorruptCheckpoint, UnsafeCheckpoint
 
@@ -198,6 +198,27 @@ class TestDirectory:
             assert [d.value for d in checkpoint.declared] == [0.1]
 
 
+class TestFlax:
+    # {"fc": {"kernel": an array (1, 2) of float32}}, as flax.serialization.to_bytes writes it
+    RAW = b"\x81\xa2fc\x81\xa6kernel\xc7\x16\x01\x93\x92\x01\x02\xa7float32\xc4\x08" + np.float32([1, 2]).tobytes()
+
+    def test_the_weights_of_flax_are_the_model_where_there_are_no_others(self, tmp_path):
+        (tmp_path / "flax_model.msgpack").write_bytes(self.RAW)
+        (tmp_path / "tf_model.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+        write_json(tmp_path / "config.json", {"hidden_dropout_prob": 0.1})
+        with open_checkpoint(tmp_path) as checkpoint:
+            assert checkpoint.format == "Hugging Face, Flax MessagePack"
+            assert [(tensor.name, tensor.shape) for tensor in checkpoint.tensors] == [("fc/kernel", (1, 2))]
+            assert [each.value for each in checkpoint.declared] == [0.1]
+
+    def test_they_are_a_copy_where_there_are_others(self, tmp_path):
+        (tmp_path / "flax_model.msgpack").write_bytes(self.RAW)
+        save_file(FIRST, tmp_path / "model.safetensors")
+        write_json(tmp_path / "config.json", {})
+        with open_checkpoint(tmp_path) as checkpoint:
+            assert {tensor.name for tensor in checkpoint.tensors} == set(FIRST)
+
+
 class TestSideFiles:
     @pytest.mark.parametrize("target", ["", "model.safetensors"], ids=["directory", "file"])
     def test_the_configuration_beside_the_weights_is_read(self, tmp_path, target):
@@ -271,11 +292,11 @@ class TestSideFiles:
         with pytest.raises(CorruptCheckpoint, match=r"config\.json"):
             open_checkpoint(tmp_path)
 
-    def test_a_configuration_above_the_limit_is_refused(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(huggingface, "MAX_CONFIG_BYTES", 10)
+    def test_a_configuration_above_the_limit_is_refused(self, tmp_path, limit):
+        limit("config-bytes", 10)
         save_file(FIRST, tmp_path / "model.safetensors")
         write_json(tmp_path / "config.json", {"a": "b" * 100})
-        with pytest.raises(UnsafeCheckpoint, match="the limit is 10"):
+        with pytest.raises(UnsafeCheckpoint, match="the limit config-bytes is 10"):
             open_checkpoint(tmp_path)
 
     def test_a_configuration_elsewhere_is_not_read(self, tmp_path):

@@ -48,6 +48,23 @@ def test_model_without_a_suffix_is_known_by_its_content(put, tmp_path):
     assert found(tmp_path) == ["weights"]
 
 
+def test_models_that_no_reader_opens_are_not_passed_over(put, tmp_path):
+    put("a.safetensors")
+    unread = {
+        "lite": b"\x1c\0\0\0TFL3", "old.bin": b"lmgg\1", "boost.json": b'{"learner": {}}', "trees.txt": b"tree\nversion=v4",
+        "engine": b"ptrt\1", "x.mlmodel": b"\x08\x01", "y.nemo": b"\0" * 257 + b"ustar", "cat": b"CBM1",
+    }  # fmt: skip
+    data = {"notes.md": b"# x", "data.json": b"{}", "x.tar": b"\0" * 257 + b"ustar", "a.png": b"\x89PNG", "v.txt": b"a\nb",
+            "lib.so": b"\x7fELF", "x.gz": b"\x1f\x8b", "object.pickle": b"\x80\x04N."}  # fmt: skip
+    for name, raw in (unread | data).items():
+        (tmp_path / name).write_bytes(raw)
+    package = tmp_path / "z.mlpackage"
+    (package / "Data").mkdir(parents=True)
+    (package / "Manifest.json").write_text("{}")
+    (package / "Data" / "x.mlmodel").write_bytes(b"\x08\x01")
+    assert found(tmp_path) == [*sorted(["a.safetensors", *unread]), "z.mlpackage"]
+
+
 def test_damaged_model_is_not_passed_over(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"")
     (tmp_path / "b.pt").write_bytes(b"PK")

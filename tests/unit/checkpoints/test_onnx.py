@@ -11,6 +11,7 @@ from regaudit.checkpoints.base import UNREADABLE_TENSOR
 from regaudit.checkpoints.onnx import FORMAT, open_onnx
 from regaudit.checkpoints.sniff import look
 from regaudit.errors import CheckpointError, CorruptCheckpoint, UnsafeCheckpoint
+from regaudit.layers import group
 from regaudit.records import Axis, Use
 
 OUT, IN, TAP = Axis.OUT, Axis.IN, Axis.TAP
@@ -460,16 +461,58 @@ def test_dropout_is_declared_where_it_was_exported(opened):
     assert "dropout is gone" not in checkpoint.format
 
 
-def test_quantised_weights_are_stated_and_said_to_be_none(opened):
-    codes = np.array([[1, -1], [2, -2]], "i1")
-    nodes = [node("DequantizeLinear", "fc.weight_quantized s z", "w"), node("MatMul", "x w", "y")]
-    tensors = [
-        tensor("fc.weight_quantized", codes, INT8), tensor("s", arange(2)), tensor("z", np.zeros(2, "i1"), INT8),
-    ]  # fmt: skip
-    checkpoint = opened(nodes, tensors)
+FLOAT8 = 17  # TensorProto.FLOAT8E4M3FN
+CODES = np.array([[1, -1, 7], [2, -2, 9]], "i1")
+
+
+def quantised(opened, codes, scale, zero=None, data_type=INT8, **attributes):
+    """Open x · dequantised(codes), a MatMul."""
+    nodes = [node("DequantizeLinear", f"fc.weight_quantized s{' z' if zero is not None else ''}", "w", **attributes)]
+    tensors = [tensor("fc.weight_quantized", codes, data_type), tensor("s", np.asarray(scale, np.float32))]
+    tensors += [tensor("z", zero, data_type)] if zero is not None else []
+    return opened([*nodes, node("MatMul", "x w", "y")], tensors)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1, None], ids=str)
+@pytest.mark.parametrize("has_zero", [True, False])
+def test_quantised_weights_are_what_the_graph_makes_of_them(opened, axis, has_zero):
+    count = 1 if axis is None else CODES.shape[axis]
+    scale, zero = np.arange(1, count + 1, dtype=np.float32) / 4, np.arange(count, dtype="i1")
+    checkpoint = quantised(opened, CODES, scale, zero if has_zero else None, **({} if axis is None else {"axis": axis}))
     assert stated(checkpoint, "fc.weight_quantized") == ("fc", Use.KERNEL, (IN, OUT))
-    assert [each.name for each in checkpoint.apart] == ["s", "z"]
-    assert [each.kind for each in checkpoint.remarks] == [UNREADABLE_TENSOR]
+    assert not checkpoint.remarks
+    [weight] = checkpoint.tensors
+    expected = np.zeros((2, 3))
+    for i, j in np.ndindex(2, 3):
+        at = 0 if axis is None else (i, j)[axis]
+        expected[i, j] = scale[at] * (int(CODES[i, j]) - (int(zero[at]) if has_zero else 0))
+    assert weight.dtype == "F32"
+    for start in range(7):
+        for stop in range(start, 7):
+            np.testing.assert_array_equal(checkpoint.read(weight, start, stop), expected.reshape(-1)[start:stop])
+
+
+def test_8_bit_floats_are_scaled_and_what_rounding_added_is_said(opened):
+    raw = np.array([[0x38, 0x40, 0xB8], [0x30, 0x00, 0x7E]], np.uint8)  # 1, 2, -1, 0.5, 0, 448
+    checkpoint = quantised(opened, raw, [0.5, 1, 2], data_type=FLOAT8)
+    np.testing.assert_array_equal(checkpoint.read(checkpoint.tensors[0], 0, 6), [0.5, 2, -2, 0.25, 0, 896])
+    [layer] = group(checkpoint).layers
+    assert "F8_E4M3 on disk, dequantised" in layer.evidence[1]
+    [layer] = group(quantised(opened, CODES, [1])).layers
+    rms = np.sqrt((CODES.astype(float) ** 2).mean())
+    assert f"about {100 / np.sqrt(12) / rms:.2g} %" in layer.evidence[2]
+
+
+def test_quantised_weights_on_an_unknown_grid_are_said_to_be_none(opened):
+    for checkpoint in (
+        quantised(opened, CODES, np.ones((2, 3)), block_size=1),
+        quantised(opened, CODES, [1, 2, 3, 4]),
+        quantised(opened, CODES, [1, 2, 3], axis=7),
+        quantised(opened, CODES, [1, 2, 3], np.zeros(2, "i1")),
+    ):
+        assert stated(checkpoint, "fc.weight_quantized") == ("fc", Use.KERNEL, (IN, OUT))
+        assert checkpoint.apart[0].name == "s"
+        assert [each.kind for each in checkpoint.remarks] == [UNREADABLE_TENSOR]
 
 
 def test_floats_that_the_graph_quantises_are_weights(opened):

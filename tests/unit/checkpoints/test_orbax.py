@@ -68,8 +68,8 @@ def test_any_range_of_elements_is_read_across_chunks(tmp_path):
                 assert checkpoint.read(tensor, start, stop).tolist() == list(range(start, stop))
 
 
-def test_a_chunk_larger_than_the_cache_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader, "CACHE_BYTES", 10)
+def test_a_chunk_larger_than_the_cache_is_read(tmp_path, limit):
+    limit("orbax-cache-bytes", 10)
     with open_it(write(tmp_path / "m", {"w": W})) as checkpoint:
         np.testing.assert_array_equal(read_all(checkpoint)["w"], W)
 
@@ -125,10 +125,24 @@ def test_a_missing_chunk_is_damage_where_all_were_stored(tmp_path, is_complete):
             assert not read_all(checkpoint)["w"].any()
 
 
-def test_a_chunk_beyond_the_limit_is_remarked(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader, "MAX_CHUNK_BYTES", 50)
+def test_the_moments_of_optax_belong_to_the_parameters_of_the_same_path(tmp_path):
+    arrays = {
+        "params/d/kernel": W, "params/d/bias": np.ones(4, "f4"),
+        "opt_state/0/count": np.array(7, "i4"), "opt_state/0/mu/d/kernel": W / 2, "opt_state/0/nu/d/kernel": W * W,
+    }  # fmt: skip
+    with open_it(write(tmp_path / "m", arrays)) as checkpoint:
+        assert [tensor.name for tensor in checkpoint.tensors] == ["params/d/kernel", "params/d/bias"]
+        [found] = checkpoint.moments
+        assert (found.tensor, found.step, found.family) == ("params/d/kernel", 7, "Adam")
+        np.testing.assert_array_equal(checkpoint.read(found.first, 0, 24), W.ravel() / 2)
+        np.testing.assert_array_equal(checkpoint.read(found.second, 0, 24), W.ravel() ** 2)
+
+
+def test_a_chunk_beyond_the_limit_is_remarked(tmp_path, limit):
+    limit("orbax-chunk-bytes", 50)
     with open_it(write(tmp_path / "m", {"w": W, "b": np.ones(4, "f4")})) as checkpoint:
         assert [r.kind for r in checkpoint.remarks] == ["unreadable-tensor"]
+        assert "--limit orbax-chunk-bytes=96" in checkpoint.remarks[0].text
         assert [t.name for t in checkpoint.tensors] == ["b"]
 
 

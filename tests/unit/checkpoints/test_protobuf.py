@@ -3,7 +3,6 @@ import struct
 import numpy as np
 import pytest
 
-from regaudit.checkpoints import protobuf
 from regaudit.checkpoints.protobuf import Wire, decode_varints, signed
 from regaudit.checkpoints.source import Source
 from regaudit.errors import CorruptCheckpoint, UnsafeCheckpoint
@@ -89,11 +88,11 @@ def test_a_field_of_the_wrong_kind_is_corrupt(wire):
             read(every(found)[0])
 
 
-def test_fields_and_names_are_bounded(wire, monkeypatch):
-    monkeypatch.setattr(protobuf, "MAX_FIELDS", 3)
-    with pytest.raises(UnsafeCheckpoint, match="more than 3 fields"):
+def test_fields_and_names_are_bounded(wire, limit):
+    limit("protobuf-fields", 3)
+    with pytest.raises(UnsafeCheckpoint, match="limit protobuf-fields is 3"):
         every(wire(b"\x08\x01" * 4))
-    found = wire(b"\x0a" + varint(protobuf.MAX_TEXT_BYTES + 1) + bytes(protobuf.MAX_TEXT_BYTES + 1))
+    found = wire(b"\x0a" + varint(65_537) + bytes(65_537))
     with pytest.raises(UnsafeCheckpoint, match="a name of"):
         found.text(every(found)[0])
 

@@ -8,7 +8,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from regaudit.checkpoints import open_checkpoint
-from regaudit.checkpoints import safetensors as reader
 from regaudit.errors import CheckpointError, CorruptCheckpoint, UnknownFormat, UnsafeCheckpoint
 
 ENTRY = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
@@ -159,17 +158,17 @@ def test_a_header_longer_than_the_file_is_refused(tmp_path, length):
         open_checkpoint(path)
 
 
-def test_a_header_above_the_limit_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader, "MAX_HEADER_BYTES", 10)
-    with pytest.raises(UnsafeCheckpoint, match="the limit is 10"):
+def test_a_header_above_the_limit_is_not_read(tmp_path, limit):
+    limit("header-bytes", 10)
+    with pytest.raises(UnsafeCheckpoint, match="the limit header-bytes is 10"):
         open_checkpoint(write(tmp_path / "m.safetensors", {"w": ENTRY}))
 
 
-def test_more_tensors_than_the_limit_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader, "MAX_TENSORS", 1)
+def test_more_tensors_than_the_limit_are_refused(tmp_path, limit):
+    limit("tensors", 4)
     empty = ENTRY | {"shape": [0], "data_offsets": [0, 0]}
-    with pytest.raises(UnsafeCheckpoint, match="lists 2 tensors"):
-        open_checkpoint(write(tmp_path / "m.safetensors", {"a": empty, "b": empty}, b""))
+    with pytest.raises(UnsafeCheckpoint, match="lists 5 tensors"):
+        open_checkpoint(write(tmp_path / "m.safetensors", dict.fromkeys("abcde", empty), b""))
 
 
 def test_a_field_that_a_later_version_may_add_is_ignored(tmp_path):

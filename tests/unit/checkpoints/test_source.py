@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from regaudit.checkpoints.limits import JSON_BYTES
 from regaudit.checkpoints.source import Source, inside, is_file, read_whole
 from regaudit.errors import CheckpointError, CorruptCheckpoint, UnsafeCheckpoint
 
@@ -39,12 +40,14 @@ def test_opens_no_pipe_and_no_directory(tmp_path):
             Source(path)
 
 
-def test_a_small_file_is_read_whole_and_a_large_one_refused(tmp_path):
+def test_a_small_file_is_read_whole_and_a_large_one_refused(tmp_path, limit):
     path = tmp_path / "a"
     path.write_bytes(b"0123")
-    assert read_whole(path, limit=4) == b"0123"
-    with pytest.raises(UnsafeCheckpoint, match="limit is 3"):
-        read_whole(path, limit=3)
+    limit("json-bytes", 4)
+    assert read_whole(path, limit=JSON_BYTES) == b"0123"
+    limit("json-bytes", 3)
+    with pytest.raises(UnsafeCheckpoint, match="limit json-bytes is 3"):
+        read_whole(path, limit=JSON_BYTES)
 
 
 @pytest.mark.parametrize("name", ["../a", "/etc/passwd", "a/b", "..", ".", "", "a\\b", "a\0"])

@@ -18,7 +18,6 @@ from torch.distributed.checkpoint.metadata import (
     TensorStorageMetadata,
 )
 
-from regaudit.checkpoints import torch_shards
 from regaudit.checkpoints.base import OPTIMIZER_STATE, UNREADABLE_TENSOR, UNSAFE_GLOBAL
 from regaudit.checkpoints.sniff import look
 from regaudit.checkpoints.torch_distributed import FORMAT, open_distributed
@@ -139,8 +138,8 @@ def test_chunks_are_put_where_they_belong(chunks, tmp_path):
         np.testing.assert_array_equal(np.concatenate(pieces), WHOLE.reshape(-1).numpy())
 
 
-def test_more_chunks_than_are_kept_open_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch_shards, "MAX_OPEN_CHUNKS", 2)
+def test_more_chunks_than_are_kept_open_are_read(tmp_path, limit):
+    limit("dcp-open-chunks", 2)
     write(tmp_path, {"w": (WHOLE, boxes(WHOLE, (1, 2, 3, 4, 5, 6)))})
     with open_distributed(tmp_path) as checkpoint:
         assert_same(checkpoint, {"w": WHOLE})

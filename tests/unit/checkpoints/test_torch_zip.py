@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from regaudit.checkpoints import torch_storages
 from regaudit.checkpoints.base import OPTIMIZER_STATE, OTHER_WEIGHTS, UNREADABLE_TENSOR, Candidate
 from regaudit.checkpoints.dtypes import DTYPES
 from regaudit.checkpoints.torch_zip import (
@@ -142,11 +141,11 @@ def test_views_are_read_in_pieces(name, saved):
     np.testing.assert_array_equal(np.concatenate([np.zeros(0), *pieces]), VIEWS[name].numpy().reshape(-1))
 
 
-def test_a_wide_view_is_read_once_and_a_huge_one_piece_by_piece(saved, monkeypatch):
+def test_a_wide_view_is_read_once_and_a_huge_one_piece_by_piece(saved, limit):
     wide = torch.arange(10_000.0).reshape(100, 100).t()
     checkpoint = saved({"w": wide})
-    for limit in (1 << 30, 100):
-        monkeypatch.setattr(torch_storages, "MAX_KEPT_BYTES", limit)
+    for kept in (1 << 30, 100):
+        limit("torch-view-bytes", kept)
         tensor = checkpoint.tensors[0]
         found = np.concatenate([checkpoint.read(tensor, at, at + 100) for at in range(0, 10_000, 100)])
         np.testing.assert_array_equal(found.reshape(100, 100), wide.numpy())

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from regaudit.layers import quantized
+from regaudit.layers import group, quantized
 from regaudit.layers.dequantize_codes import unpack
 from regaudit.layers.dequantize_noise import float_steps, level_widths
+from regaudit.records import Axis, Use
 
 INPUTS, OUTPUTS, GROUPS = 96, 64, 3
 RNG = np.random.default_rng(0)
@@ -106,7 +107,23 @@ def test_awq_packs_outputs_out_of_order(checkpoint):
     found, whole = kernel(checkpoint, arrays, {"quant_method": "awq", "version": "GEMM"})
     np.testing.assert_array_equal(whole, (scales[index] * (codes - zeros[index])).astype(np.float32))
     assert "AWQ, 4 bits" in found.notes[0]
-    assert "version" in refusal(checkpoint, arrays, {"version": "gemv"})
+    assert "version" in refusal(checkpoint, arrays, {"version": "gemv_fast"})
+
+
+@pytest.mark.parametrize("inputs", [INPUTS, INPUTS - 8])
+def test_awq_gemv_packs_inputs_in_order_and_pads_its_groups(checkpoint, inputs):
+    codes, zeros, scales = codes_of(4, OUTPUTS, inputs), codes_of(4, OUTPUTS, 16), scales_of(OUTPUTS, 16)
+    arrays = {"l.qweight": pack_columns(codes, 4), "l.qzeros": pack_columns(zeros, 4), "l.scales": scales}
+    expected = [
+        [scales[row, k // 32] * np.float32(int(codes[row, k]) - int(zeros[row, k // 32])) for k in range(inputs)]
+        for row in range(OUTPUTS)
+    ]
+    settings = {"quant_method": "awq", "version": "gemv", "group_size": 32}
+    found, whole = kernel(checkpoint, arrays, settings)
+    np.testing.assert_array_equal(whole, expected)
+    assert found.name == "l.weight"
+    for wrong in (None, 0, "32", inputs + 1, 4):
+        assert refusal(checkpoint, arrays, settings | {"group_size": wrong})
 
 
 # --- compressed-tensors ---------------------------------------------------------------------------
@@ -199,12 +216,77 @@ def test_bitsandbytes_scales_rows_of_8_bits(checkpoint):
     assert "reordered" in refusal(checkpoint, reordered)
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 8])
 def test_mlx_adds_a_bias_to_each_group(checkpoint, bits):
     codes, scales, biases = codes_of(bits, 8, 128), scales_of(8, 2), scales_of(8, 2)
     arrays = {"l.weight": pack_columns(codes, bits).view(np.uint32), "l.scales": scales, "l.biases": biases}
     expected = np.repeat(scales, 64, 1) * codes.astype(np.float32) + np.repeat(biases, 64, 1)
     np.testing.assert_array_equal(kernel(checkpoint, arrays, {"group_size": 64, "bits": bits})[1], expected)
+
+
+@pytest.mark.parametrize("bits", [3, 4])
+def test_stacked_experts_of_mlx_are_dequantised_and_measured_apart(checkpoint, bits):
+    codes, scales, biases = codes_of(bits, 3, 8, 128), scales_of(3, 8, 2), scales_of(3, 8, 2)
+    stem = "model.layers.0.mlp.switch_mlp.up_proj"
+    arrays = {
+        f"{stem}.weight": np.stack([pack_columns(each, bits).view(np.uint32) for each in codes]),
+        f"{stem}.scales": scales, f"{stem}.biases": biases,
+    }  # fmt: skip
+    expected = np.repeat(scales, 64, 2) * codes.astype(np.float32) + np.repeat(biases, 64, 2)
+    opened = checkpoint(arrays, config={"quantization": {"group_size": 64, "bits": bits}})
+    made = quantized.dequantised(opened).kernels[f"{stem}.weight"]
+    np.testing.assert_array_equal(made.values.whole(), expected)
+    layers = group(opened).layers
+    assert [layer.part for layer in layers] == ["expert 0", "expert 1", "expert 2"]
+    for layer, expert in zip(layers, expected, strict=True):
+        np.testing.assert_array_equal(layer.get(Use.KERNEL).load(0, 8), expert)
+
+
+def test_stacked_rows_of_8_bit_integers_are_scaled(checkpoint):
+    codes, scales = RNG.integers(-128, 128, (7, 4, 16)).astype(np.int8), scales_of(7, 4, 1)
+    _, whole = kernel(checkpoint, {"l.weight": codes, "l.weight_scale": scales})
+    np.testing.assert_array_equal(whole, codes * scales)
+    assert refusal(checkpoint, {"l.weight": codes, "l.weight_scale": scales_of(7, 5, 1)})
+
+
+E2M1 = (0, 0.5, 1, 1.5, 2, 3, 4, 6)
+
+
+def gpt_oss(experts=2, outputs=6, inputs=64):
+    blocks = RNG.integers(0, 256, (experts, outputs, inputs // 32, 16)).astype(np.uint8)
+    scales = RNG.integers(110, 130, (experts, outputs, inputs // 32)).astype(np.uint8)
+    expected = np.zeros((experts, outputs, inputs), np.float32)
+    for e, o, i in np.ndindex(*expected.shape):
+        code = int(blocks[e, o, i // 32, i % 32 // 2]) >> 4 * (i % 2) & 15
+        expected[e, o, i] = (-1) ** (code >> 3) * E2M1[code & 7] * 2.0 ** (int(scales[e, o, i // 32]) - 127)
+    return blocks, scales, expected
+
+
+def test_mxfp4_of_gpt_oss_is_a_level_times_a_power_of_two(checkpoint):
+    blocks, scales, expected = gpt_oss(experts=7)
+    found, whole = kernel(checkpoint, {"l.up_proj_blocks": blocks, "l.up_proj_scales": scales})
+    np.testing.assert_array_equal(whole, expected)
+    assert found.name == "l.up_proj"
+    assert "MXFP4" in found.notes[0]
+    assert "rounding noise" in found.notes[1]
+    for start, stop in ((0, 0), (1, 2), (31, 65), (63, 64), (70, 2688)):
+        np.testing.assert_array_equal(found.values.flat(start, stop), expected.reshape(-1)[start:stop])
+
+
+def test_gpt_oss_is_measured_expert_by_expert_gate_and_up_apart(checkpoint):
+    stem = "model.layers.0.mlp.experts."
+    up, down = gpt_oss(outputs=128), gpt_oss(outputs=64)
+    arrays = {f"{stem}gate_up_proj_blocks": up[0], f"{stem}gate_up_proj_scales": up[1],
+              f"{stem}down_proj_blocks": down[0], f"{stem}down_proj_scales": down[1],
+              f"{stem}gate_up_proj_bias": scales_of(2, 128), f"{stem}down_proj_bias": scales_of(2, 64)}  # fmt: skip
+    found = group(checkpoint(arrays, config={"model_type": "gpt_oss", "hidden_size": 64}))
+    assert found.skipped == ()
+    kernels = {layer.name.removeprefix(stem): layer.get(Use.KERNEL) for layer in found.layers}
+    assert len(kernels) == 6
+    np.testing.assert_array_equal(kernels["gate_up_proj[expert 1, up]"].load(0, 64), up[2][1][1::2])
+    np.testing.assert_array_equal(kernels["gate_up_proj[expert 0, gate]"].load(0, 64), up[2][0][::2])
+    np.testing.assert_array_equal(kernels["down_proj[expert 1]"].load(0, 64), down[2][1])
+    assert all(kernel.axes == (Axis.OUT, Axis.IN) for kernel in kernels.values())
 
 
 @pytest.mark.parametrize("shape", [(6,), (1, 6), (4, 6), (4, 1)])
@@ -289,6 +371,13 @@ REFUSED = {
     "no nested offset": (bitsandbytes(is_nested=True, nested_offset=None)[0], "nested_offset"),
     "nested absmax": (NESTED | {"l.weight.nested_absmax": scales_of(1)}, "do not fit"),
     "rows of integers": ({"l.weight": np.ones((6, 4), np.int8), "l.weight_scale": scales_of(5)}, "scales of shape"),
+    "blocks of another size": (
+        {"l.up_blocks": np.ones((2, 3, 15), np.uint8), "l.up_scales": np.ones((2, 3), np.uint8)}, "do not fit",
+    ),
+    "blocks in a row": ({"l.up_blocks": np.ones((3, 16), np.uint8), "l.up_scales": np.ones(3, np.uint8)}, "do not fit"),
+    "scales of floats": (
+        {"l.up_blocks": np.ones((2, 3, 16), np.uint8), "l.up_scales": np.ones((2, 3), np.float32)}, "U8 are due",
+    ),
     "unsigned rows": ({"l.weight": np.ones((6, 4), np.uint8), "l.weight_scale": scales_of(6)}, "I8 are due"),
 }  # fmt: skip
 

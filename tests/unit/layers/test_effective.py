@@ -194,10 +194,10 @@ def test_a_factor_alone_is_never_measured(model, shapes):
     assert all(skip.blocking for skip in found.skipped)
 
 
-def test_a_product_that_would_take_hours_is_not_computed(checkpoint, monkeypatch):
-    from regaudit.layers import adapters, group
+def test_a_product_that_would_take_hours_is_not_computed(checkpoint, limit):
+    from regaudit.layers import group
 
-    monkeypatch.setattr(adapters, "MAX_PRODUCT", 29)
+    limit("adapter-weights", 29)
     found = group(checkpoint({"q.lora_A.weight": np.ones((2, 5)), "q.lora_B.weight": np.ones((6, 2))}))
     assert found.layers == ()
     assert all(skip.blocking and "30 weights" in skip.reason for skip in found.skipped)

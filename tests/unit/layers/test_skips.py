@@ -53,7 +53,7 @@ PACKED = {
                    "l.weight_packed", "compressed-tensors"),
     "mlx": ({"l.weight": ("uint32", (8, 2)), "l.scales": ("float16", (8, 1)), "l.biases": ("float16", (8, 1))}, "l.weight", "MLX"),
     "keras": ({"l/kernel": ("int8", (8, 8)), "l/kernel_scale": ("float32", (8,))}, "l/kernel", "Keras 8-bit"),
-    "mxfp4": ({"e.up_blocks": ("uint8", (2, 8, 1, 16)), "e.up_scales": ("uint8", (2, 8, 1))}, "e.up_blocks", "MXFP4"),
+    "mxfp4": ({"e.up_blocks": ("uint8", (2, 8, 1, 15)), "e.up_scales": ("uint8", (2, 8, 1))}, "e.up_blocks", "MXFP4"),
 }  # fmt: skip
 
 

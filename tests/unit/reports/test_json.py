@@ -10,7 +10,7 @@ from regaudit import records
 from regaudit.reports import Report
 from regaudit.reports.json import SCHEMA, SCHEMA_VERSION, document, render
 
-CASES = ["healthy", "passed", "failed", "incomplete", "unread", "hostile", "empty"]
+CASES = ["healthy", "probed", "passed", "failed", "incomplete", "unread", "hostile", "empty"]
 SCHEMA_DOCUMENT = json.loads(SCHEMA.read_text(encoding="utf-8"))
 
 
@@ -124,3 +124,18 @@ def test_hostile_names_survive_as_they_are(reports):
 @pytest.mark.parametrize(("case", "code"), [("healthy", 0), ("passed", 0), ("failed", 1), ("incomplete", 0)])
 def test_exit_code_is_in_the_document(reports, case, code):
     assert parsed(reports[case])["exit_code"] == code
+
+
+def test_estimates_carry_their_uncertainty(reports):
+    model = parsed(reports["probed"])["model"]
+    assert model["intervals"]["model.jacobian_fro_norm"] == {"se": 0.32, "low": None, "high": None}
+    assert model["intervals"]["model.local_lipschitz"] == {"se": None, "low": 18.0, "high": 21.5}
+    assert "model.parameters" not in model["intervals"]
+    assert model["skips"][0]["measure"] == "gradients"
+
+
+def test_what_ran_is_told_apart_from_the_input(reports):
+    found = parsed(reports["probed"])
+    assert found["inputs"][0]["ran_code"] is False
+    assert found["probe"]["runner"] == "onnxruntime"
+    assert parsed(reports["healthy"])["probe"] is None
