@@ -25,7 +25,6 @@ format: .venv/.dev ## format and fix what can be fixed
 	.venv/bin/ruff check --fix .
 
 fixtures: .venv/.dev ## rebuild the bundled checkpoints from their seeds
-	$(PIP) keras
 	KERAS_BACKEND=torch $(PY) fixtures/make.py
 
 docs: .venv/.dev ## rebuild the generated pages of docs/
@@ -46,7 +45,7 @@ clean: ## remove the environment and caches
 	$(PYTHON) -m venv .venv
 
 .venv/.runtime: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) --editable '.[all]'
+	$(PIP) --editable '.[readers]'
 	@touch $@
 
 .venv/.dev: .venv/.runtime

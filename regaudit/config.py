@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,11 @@ FAIL_ON_CHOICES = ("error", "warn", "never")
 INITS = ("torch", "keras", "transformers")
 LOSSES = ("mse", "cross_entropy", "bce")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+ESTIMANDS = ("retrain", "resume")
+OBJECTIVES = ("accuracy", "sparsity", "noise")
 SYNTHETIC = "synthetic"
+OPTIMIZERS = ("adam", "adamw", "sgd")
+LEAST_BUDGET = 2.0  # no penalty and one other, once each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +39,7 @@ class Probing:
         device: auto, cpu, cuda or mps.
         activation: What lies between the layers of a plain stack; "" if not given.
         trust: Whether a Keras file may construct the classes that it names.
+        estimand: One of `ESTIMANDS`: whether penalties are for a training from scratch, or from these weights on.
     """
 
     model: str = ""
@@ -46,6 +52,7 @@ class Probing:
     device: str = "auto"
     activation: str = ""
     trust: bool = False
+    estimand: str = "retrain"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant.
@@ -55,6 +62,8 @@ class Probing:
         """
         if self.device not in DEVICES:
             raise ConfigError(f"--device cannot be {self.device!r}; choose {' or '.join(DEVICES)}")
+        if self.estimand not in ESTIMANDS:
+            raise ConfigError(f"--estimand cannot be {self.estimand!r}; choose {' or '.join(ESTIMANDS)}")
         if self.size < 1:
             raise ConfigError(f"--probe-size {self.size}: give at least 1")
         if self.seed < 0:
@@ -67,6 +76,59 @@ class Probing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trying:
+    """How a trial trains: the recipe by which the model was trained, and how much may be spent.
+
+    Args:
+        optimizer: adam, adamw or sgd.
+        lr: Learning rate, constant.
+        momentum: Of sgd.
+        weight_decay: As torch's optimizer takes it: decoupled in adamw, in the gradient in the others.
+        steps: Of one training.
+        batch_size: Examples of one step.
+        recipe: `FILE.py:train`, the user's own training in place of these; "" if none.
+        budget: How much may be trained, in trainings of `steps` steps.
+        log: Path of the file that every finished training is written to; "" for none.
+        resume: Whether to go on with the trainings in the log.
+        test: Path of test data, used once at the end; "" if none.
+    """
+
+    optimizer: str = "adam"
+    lr: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    steps: int = 1000
+    batch_size: int = 64
+    recipe: str = ""
+    budget: float = 5.0
+    log: str = ""
+    resume: bool = False
+    test: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            ConfigError: A value is out of range.
+        """
+        if self.optimizer not in OPTIMIZERS:
+            raise ConfigError(f"--optimizer cannot be {self.optimizer!r}; choose {' or '.join(OPTIMIZERS)}")
+        for name, value, least in (("steps", self.steps, 1), ("batch-size", self.batch_size, 1)):
+            if value < least:
+                raise ConfigError(f"--{name} {value}: give at least {least}")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ConfigError(f"--lr {self.lr}: give a number above 0")
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"--momentum {self.momentum}: give 0 or more, and less than 1")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise ConfigError(f"--weight-decay {self.weight_decay}: give 0 or more")
+        if not self.budget >= LEAST_BUDGET:
+            raise ConfigError(f"--budget {self.budget:g}: give at least {LEAST_BUDGET:g} trainings")
+        if self.resume and not self.log:
+            raise ConfigError("--resume needs the log to go on with: add --log FILE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How to audit.
 
@@ -75,6 +137,7 @@ class Options:
         tensors: Also list every tensor as the file has it.
         probing: How to run the model; None to look at weights alone.
         init: What the weights were before training: one of `INITS`, or the path of a checkpoint; "" to infer it.
+        objective: One of `OBJECTIVES`: what a recommended penalty is for.
         limits: Other values for limits on what a file may ask for, by the names that `regaudit doctor` lists.
     """
 
@@ -82,6 +145,7 @@ class Options:
     tensors: bool = False
     probing: Probing | None = None
     init: str = ""
+    objective: str = "accuracy"
     limits: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -73,7 +73,7 @@ def audit(path: str | Path, options: Options | None = None, *, progress: Progres
         overall = measure_model(layers)
         tensors = _tensors(checkpoint, grouping) if options.tensors else ()
         result = _assembled(checkpoint, grouping, layers, tensors)
-    result = replace(result, model=overall)
+    result = replace(result, model=overall, objective=options.objective)
     result = _with_probes(result, probed) if probed else result
     result = replace(result, effects=see(result))
     result = replace(result, detected=detect(result))

@@ -426,6 +426,7 @@ class Response:
         behind_se: Standard error of `behind` over the rows that judge.
         zero_fraction: Predicted share of kernel weights below 1% of the rms they have without a penalty.
         shrinkage: Predicted sum of squares of the kernels, over that without a penalty.
+        sensitivity: Predicted rms change of the output under noise on the inputs, over that without a penalty.
         method: How it was predicted, in a word (`screened`, `retrained`).
     """
 
@@ -440,6 +441,7 @@ class Response:
     behind_se: float = 0.0
     zero_fraction: float | None = None
     shrinkage: float | None = None
+    sensitivity: float | None = None
     method: str = ""
 
 
@@ -633,6 +635,7 @@ class Recommendation:
 
     `strength` (with low and high) is in Keras' unit: loss = mean data loss + strength · Σ|w| or Σw².
     `confidence` is a probability in [0, 1]. `next_step` is the command that would get the missing evidence.
+    `expected_gain` is by how much the validation loss falls, with its standard error; None where it was not estimated.
     """
 
     action: Action
@@ -650,6 +653,8 @@ class Recommendation:
     layers: tuple[LayerHint, ...] = ()
     apply: Mapping[str, str] = field(default_factory=dict)
     next_step: str = ""
+    expected_gain: float | None = None
+    expected_gain_se: float | None = None
 
 
 # --- The whole ------------------------------------------------------------------------------------
@@ -702,6 +707,7 @@ class Audit:
     effects: tuple[Effect, ...] = ()
     detected: Detected | None = None
     findings: tuple[Finding, ...] = ()
+    objective: str = "accuracy"
     recommendation: Recommendation | None = None
 
     def layer(self, name: str) -> LayerAudit:

@@ -198,11 +198,14 @@ HDF5_BLOCKS = Limit(  # each attribute beyond the first few may add one
 )
 
 # Of ONNX and TensorFlow.
-PROTOBUF_FIELDS = Limit(
+PROTOBUF_FIELDS = Limit(  # a graph of 50,000 nodes, above any network of 2026, has 1.5 million fields
     name="protobuf-fields", default=2_000_000, unit="fields", guards="fields of an ONNX or TensorFlow file"
 )
 PROTOBUF_NAME_BYTES = Limit(
     name="protobuf-name-bytes", default=64 * _KI, unit="bytes", guards="one name in such a file"
+)
+PROTOBUF_NUMBERS = Limit(
+    name="protobuf-numbers", default=64 * _KI, unit="numbers", guards="floats of one attribute in such a file"
 )
 ONNX_NODES = Limit(  # large networks have 10,000 to 50,000
     name="onnx-nodes", default=100_000, unit="nodes", guards="nodes of all graphs, functions written out"

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 # Kinds of fields on the wire (their numbers there); groups, 3 and 4, were given up in 2008.
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
-# A graph of 50,000 nodes, above any network of 2026, has 1.5 million fields.
 _WINDOW = 1 << 16  # bytes read at once
 _VARINT_BYTES = 10  # 64 bits, 7 in each
 _WIDTHS = {FIXED64: 8, FIXED32: 4}
@@ -176,8 +175,9 @@ class Wire:
         count, rest = divmod(field.stop - field.start, 4)
         if rest:
             raise self._corrupt(field.start, f"a run of floats in {field.stop - field.start:,} bytes")
-        if count > MAX_NUMBERS:
-            raise UnsafeCheckpoint(str(self.source.path), f"a setting of {count:,} numbers; the limit is {MAX_NUMBERS:,}")
+        if count > limits.PROTOBUF_NUMBERS.value:
+            problem = f"has a setting of {count:,} numbers"
+            raise UnsafeCheckpoint(str(self.source.path), *limits.PROTOBUF_NUMBERS.exceeded(problem, needed=count))
         return list(struct.unpack(f"<{count}f", self.source.read_at(field.start, 4 * count)))
 
     def _require(self, field: Field, kind: int) -> None:

@@ -10,7 +10,7 @@ from regaudit.cli.destinations import destinations, reporter_named, screen, writ
 from regaudit.cli.inputs import expanded, is_several
 from regaudit.cli.messages import choose, complain
 from regaudit.cli.progress import ProgressBar
-from regaudit.config import INITS, SPECTRUM_CHOICES, Options
+from regaudit.config import INITS, OBJECTIVES, SPECTRUM_CHOICES, Options
 from regaudit.errors import CheckpointError, ConfigError
 from regaudit.records import Audit, Coverage, Verdict
 from regaudit.reports import Problem, Report
@@ -39,6 +39,7 @@ class Request:
     no_progress: bool
     probing: Probing | None = None
     init: str = ""
+    objective: str = "accuracy"
     limits: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -69,6 +70,7 @@ def audited(request: Request, policy: Policy | None = None) -> int:
     reporter = reporter_named(request.format)
     view = screen(request.color, verbose=request.verbose, quiet=request.quiet)
     choose("--spectrum", request.spectrum, list(SPECTRUM_CHOICES))
+    choose("--objective", request.objective, list(OBJECTIVES))
     if request.init and not Path(request.init).exists():
         choose("--init", request.init, [*INITS, "the path of a checkpoint"])
     found = expanded(request.inputs, recursive=request.recursive)
@@ -112,6 +114,7 @@ def _report(each: str | Problem, request: Request, policy: Policy | None, view: 
         tensors=request.tensors,
         probing=request.probing,
         init=request.init,
+        objective=request.objective,
         limits=request.limits,
     )
     is_wanted = not (request.quiet or request.no_progress)

@@ -49,6 +49,8 @@ def check(
     device: options.Device = options.DEFAULTS.device,
     activation: options.Activation = "",
     trust: options.Trust = False,
+    estimand: options.Estimand = options.DEFAULTS.estimand,
+    objective: options.Objective = "accuracy",
 ) -> int:
     """Audit and judge the inputs; the parameters are the options of the command.
 
@@ -70,6 +72,7 @@ def check(
             no_progress=no_progress,
             limits=chosen_limits(limit or []),
             init=init,
+            objective=objective,
             probing=checked(
                 Probing(
                     model=model,
@@ -82,6 +85,7 @@ def check(
                     device=device,
                     activation=activation,
                     trust=trust,
+                    estimand=estimand,
                 )
             ),
         ),

@@ -49,6 +49,8 @@ def inspect(
     device: options.Device = options.DEFAULTS.device,
     activation: options.Activation = "",
     trust: options.Trust = False,
+    estimand: options.Estimand = options.DEFAULTS.estimand,
+    objective: options.Objective = "accuracy",
 ) -> int:
     """Audit the inputs and report on them; the parameters are the options of the command.
 
@@ -69,6 +71,7 @@ def inspect(
             no_progress=no_progress,
             limits=chosen_limits(limit or []),
             init=init,
+            objective=objective,
             probing=checked(
                 Probing(
                     model=model,
@@ -81,6 +84,7 @@ def inspect(
                     device=device,
                     activation=activation,
                     trust=trust,
+                    estimand=estimand,
                 )
             ),
         )

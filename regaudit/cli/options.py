@@ -7,7 +7,17 @@ from typing import Annotated, TypeAlias
 import typer
 
 from regaudit.cli.destinations import COLORS
-from regaudit.config import DEVICES, FAIL_ON_CHOICES, INITS, LOSSES, SPECTRUM_CHOICES, SYNTHETIC, Probing
+from regaudit.config import (
+    DEVICES,
+    ESTIMANDS,
+    FAIL_ON_CHOICES,
+    INITS,
+    LOSSES,
+    OBJECTIVES,
+    SPECTRUM_CHOICES,
+    SYNTHETIC,
+    Probing,
+)
 from regaudit.reports import REPORTERS
 
 FORMATS = "|".join(each.name for each in REPORTERS)
@@ -140,6 +150,24 @@ Activation: TypeAlias = Annotated[
         metavar="NAME",
         help="Run a plain stack of dense layers, with this between them (relu, tanh …).",
         show_default=False,
+        rich_help_panel=PROBING,
+    ),
+]
+Estimand: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--estimand",
+        metavar="|".join(ESTIMANDS),
+        help="Recommend for a training from scratch, or for going on from these weights.",
+        rich_help_panel=PROBING,
+    ),
+]
+Objective: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--objective",
+        metavar="|".join(OBJECTIVES),
+        help="What the recommended penalty is for: the loss, zeros in the kernels, or steadiness under noise.",
         rich_help_panel=PROBING,
     ),
 ]

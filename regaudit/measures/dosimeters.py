@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 MIN_SLICE: Final = 12  # weights: a shorter slice has no shape
 MIN_WEIGHTS: Final = 48  # together: the edge of so many is known to 8%
 MIN_SLICES: Final = 2
-# ln likelihood ratio, beyond ln of the number of choices (which slices, which edge): odds of e⁶ = 400 to 1 (our choice).
-EDGE_EVIDENCE: Final = 6.0
+# ln likelihood ratio, beyond ln of the number of choices (which slices, which edge): odds of e⁴ = 55 to 1 (our choice).
+EDGE_EVIDENCE: Final = 4.0
 EDGE_SLICE_EVIDENCE: Final = 1.0  # of one slice alone
 LEARNT_LEAST: Final = 3  # slices that are clearly not initial: without them the kernel was never trained
-REJECTED: Final = 1e-2  # p-value below which a shape is not that of the initialisation
+REJECTED: Final = 5e-3  # p-value below which a shape is not that of the initialisation
 REACHED: Final = 0.99  # of slices of uniform weights have their largest weight above the lower end of a cluster
 BESIDE: Final = 0.5  # of the members: a smooth density has twice as many as members in the two windows beside (our choice)
 MANY_SLICES: Final = 6  # among so many some input was nearly constant only (our choice)

@@ -33,6 +33,8 @@ def vanished_in_count(subject: Subject) -> Value:
     norms, ordered = subject.summary.in_norms, nonzero(subject.summary.sorted_in_norms)
     require(len(ordered) > 0, ALL_ZERO)
     found = np.flatnonzero((norms > 0) & (norms < VANISHED * median(ordered)))
+    if not len(found):
+        return 0.0
     whole = subject.blocks.canonical(0, subject.parameter.shape[0])
     slices = np.moveaxis(whole, 1, 0).reshape(len(norms), -1)[found].astype(np.float64)
     kurtosis = initial_kurtosis(subject.layer, subject.parameter)

@@ -97,7 +97,7 @@ class Watch:
 
     def function(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
         """Return what a function of torch gives the network, after noting what the call means for the places."""
-        name = getattr(function, "__name__", "")
+        name = getattr(function, "__name__", "").partition(".")[0]  # an operator's has its overload: relu.default
         first = args[0] if args else kwargs.get("input")
         sighting = self._sighting(first)
         known = activation(name, args, kwargs) if sighting else ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from regaudit.probes import activations, gradients, sensitivity
+from regaudit.probes import activations, gradients, response, sensitivity
 from regaudit.probes.session import run
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from regaudit.probes.merging import Ran
     from regaudit.records import Layer
 
-PROBES: Final[tuple[Probe, ...]] = (activations.ACTIVATIONS, sensitivity.SENSITIVITY, gradients.GRADIENTS)
+PROBES: Final[tuple[Probe, ...]] = (activations.ACTIVATIONS, sensitivity.SENSITIVITY, gradients.GRADIENTS, response.RESPONSE)
 
 FAMILIES: Final[tuple[tuple[str, tuple[Measure[Any], ...]], ...]] = (
     *activations.FAMILIES,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from regaudit.probes.base import Data, Runner, Tensor
     from regaudit.records import Array
 
+LOOKED_AT: Final = 64  # examples that tell which embedding takes which input
 NAMED: Final = 12  # inputs listed in a detail before "and 7 more"
 
 
@@ -103,7 +104,7 @@ class Coordinates:
         found = []
         for part, piece in zip(rows.split([each.size for each in self.pieces], 1), self.pieces, strict=True):
             pooled = part.reshape(-1, piece.shape[-1]) if piece.module else part
-            spread = pooled.double().std(0, correction=0).to(rows.dtype)
+            spread = pooled.cpu().double().std(0, correction=0).to(rows)
             spread = torch.where(pooled.amin(0) == pooled.amax(0), torch.zeros_like(spread), spread)
             found.append(spread.repeat(piece.units) if piece.module else spread)
         return torch.cat(found)
@@ -121,7 +122,7 @@ class Coordinates:
             if index < piece.units:
                 shape = piece.shape[:-1] if piece.module else piece.shape
                 place = ", ".join(str(int(i)) for i in np.unravel_index(index, shape)) if shape else ""
-                return f"{piece.input}[{place}]"
+                return f"{piece.input}[{place}]" if place else piece.input
             index -= piece.units
         raise IndexError(index)
 
@@ -136,8 +137,8 @@ class Coordinates:
     def _on_embeddings(self, batch: Mapping[str, Tensor], rows: Tensor) -> Tensor:
         parts = {(p.module, p.input): part for p, part in zip(self.pieces, self._split(rows), strict=True)}
 
-        def replace(module: str, seen: str, _: Tensor) -> Tensor:
-            return parts.get((module, seen))
+        def replace(module: str, taken: list[str], _: Tensor) -> Tensor | None:
+            return next((parts[module, name] for name in taken if (module, name) in parts), None)
 
         with _Watch(self.runner, tuple({each.module for each in self.pieces}), batch, replace):
             return _flat(self.runner(batch), len(rows))
@@ -151,7 +152,7 @@ def find(runner: Runner, data: Data) -> Coordinates:
     """
     import torch
 
-    batch, _ = next(data.batches(2))
+    batch, _ = next(data.batches(LOOKED_AT))
     pieces = tuple(
         Piece(input=name, shape=tuple(each.shape[1:])) for name, each in batch.items() if each.is_floating_point()
     )
@@ -182,8 +183,8 @@ def _embeddings(runner: Runner, batch: Mapping[str, Tensor]) -> tuple[Piece, ...
         return ()
     found: dict[tuple[str, str], Piece] = {}
 
-    def note(module: str, seen: str, output: Tensor) -> None:
-        found.setdefault((module, seen), Piece(input=seen, shape=tuple(output.shape[1:]), module=module))
+    def note(module: str, taken: list[str], output: Tensor) -> None:
+        found.setdefault((module, taken[0]), Piece(input=taken[0], shape=tuple(output.shape[1:]), module=module))
 
     with _Watch(runner, _candidates(runner), batch, note):
         runner(batch)
@@ -193,8 +194,11 @@ def _embeddings(runner: Runner, batch: Mapping[str, Tensor]) -> tuple[Piece, ...
 def _candidates(runner: Runner) -> tuple[str, ...]:
     import torch
 
-    tables = [name for name, each in runner.network.named_modules() if isinstance(each, torch.nn.Embedding)]
-    return tuple(dict.fromkeys((*tables, *(each.module for each in runner.places))))
+    network = runner.network
+    tables = [name for name, each in network.named_modules() if isinstance(each, torch.nn.Embedding)]
+    own = [each.module for each in runner.places if not each.functional]
+    leaves = [name for name in own if next(network.get_submodule(name).children(), None) is None]
+    return tuple(dict.fromkeys((*tables, *leaves)))
 
 
 def _embedded(runner: Runner, pieces: tuple[Piece, ...], batch: Mapping[str, Tensor]) -> list[Tensor]:
@@ -203,8 +207,9 @@ def _embedded(runner: Runner, pieces: tuple[Piece, ...], batch: Mapping[str, Ten
 
     found: dict[tuple[str, str], Tensor] = {}
 
-    def keep(module: str, seen: str, output: Tensor) -> None:
-        found.setdefault((module, seen), output)
+    def keep(module: str, taken: list[str], output: Tensor) -> None:
+        for name in taken:
+            found.setdefault((module, name), output)
 
     with torch.no_grad(), _Watch(runner, tuple({each.module for each in pieces}), batch, keep):
         runner(batch)
@@ -219,7 +224,7 @@ class _Watch:
         runner: Runner,
         modules: tuple[str, ...],
         batch: Mapping[str, Tensor],
-        seen: Callable[[str, str, Tensor], Tensor | None],
+        seen: Callable[[str, list[str], Tensor], Tensor | None],
     ) -> None:
         self.hooks = [
             runner.network.get_submodule(name).register_forward_hook(self._hook(name, batch, seen)) for name in modules
@@ -234,7 +239,7 @@ class _Watch:
 
     @staticmethod
     def _hook(
-        module: str, batch: Mapping[str, Tensor], seen: Callable[[str, str, Tensor], Tensor | None]
+        module: str, batch: Mapping[str, Tensor], seen: Callable[[str, list[str], Tensor], Tensor | None]
     ) -> Callable[..., Tensor | None]:
         import torch
 
@@ -245,6 +250,6 @@ class _Watch:
             if output.shape[:-1] != ids.shape or not output.is_floating_point():
                 return None
             same = [name for name, each in batch.items() if each.shape == ids.shape and torch.equal(each, ids)]
-            return seen(module, same[0], output) if same else None
+            return seen(module, same, output) if same else None
 
         return hook

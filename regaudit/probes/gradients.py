@@ -34,6 +34,7 @@ FAMILIES: Final[tuple[tuple[str, tuple[Measure[Any], ...]], ...]] = (
 NO_GRADIENTS: Final = "needs gradients, which the runner does not give"
 ELEMENTS: Final = 1 << 31  # examples times parameters: their gradients take about a minute on one core
 FEWEST: Final = 32
+BATCH: Final = 1 << 27  # examples times parameters: what a backward pass keeps of each example grows with the model
 
 
 def run(session: Session) -> Probed:
@@ -125,13 +126,15 @@ def _collect(session: Session) -> _Collected:
     assert session.loss is not None
     runner, names = session.runner, names_of(session.runner)
     values = {name: each.detach() for name, each in runner.network.named_parameters() if name in names}
-    size = sum(each.numel() for each in values.values())
-    data = sample(session.train, max(FEWEST, ELEMENTS // max(size, 1)), session.seed)
+    size = max(1, sum(each.numel() for each in values.values()))
+    data = sample(session.train, max(FEWEST, ELEMENTS // size), session.seed)
     gradients = PerExample(runner, names)
     curvature, why_not = _curvature(session, gradients, data)
     collected = _Collected(
         values=values,
-        mean=mean_gradient(runner, data, session.loss, names=names, batch_size=session.batch_size),
+        mean=mean_gradient(
+            runner, data, session.loss, names=names, batch_size=max(1, min(session.batch_size, BATCH // size))
+        ),
         curvature=curvature,
         no_curvature=why_not,
     )

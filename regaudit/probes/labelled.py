@@ -29,25 +29,26 @@ def fit(session: Session) -> Fit:
         What it makes of both, or of training data alone where no others have labels.
     """
     assert session.loss is not None
-    constant = best_constant(session.train, session.loss, _shape(session))
+    constant = best_constant(session.train, session.loss, _shape(session), batch_size=session.batch_size)
     train = _rows(session, session.train, session.loss, constant)
     val = session.val if session.val is not None and session.val.labels is not None else None
     return Fit(train=train, val=_rows(session, val, session.loss, constant) if val is not None else None)
 
 
-def best_constant(data: Data, loss: Loss, shape: tuple[int, ...]) -> Tensor:
+def best_constant(data: Data, loss: Loss, shape: tuple[int, ...], *, batch_size: int) -> Tensor:
     """Return the output c, the same for all examples, with the least mean loss: optimal for mse, cross entropy and bce.
 
     Args:
         data: With labels.
         loss: One number for each example.
         shape: Of one example's output.
+        batch_size: Examples whose loss is taken at once.
 
     Returns:
         Zeros, the mean label, its log-odds, or the log frequencies of the classes, whichever has the least loss.
     """
     candidates = list(_constants(data.labels, shape))
-    return min(candidates, key=lambda c: _ordered(float(_constant_losses(data, loss, c).mean())))
+    return min(candidates, key=lambda c: _ordered(float(_constant_losses(data, loss, c, batch_size).mean())))
 
 
 def _constants(labels: Tensor, shape: tuple[int, ...]) -> Iterator[Tensor]:
@@ -113,8 +114,15 @@ def _shape(session: Session) -> tuple[int, ...]:
         return tuple(session.runner(batch).shape[1:])
 
 
-def _constant_losses(data: Data, loss: Loss, constant: Tensor) -> Tensor:
-    return loss.per_example(constant.expand(len(data), *constant.shape), data.labels)
+def _constant_losses(data: Data, loss: Loss, constant: Tensor, batch_size: int) -> Tensor:
+    import torch
+
+    parts = [
+        loss.per_example(constant.expand(len(labels), *constant.shape), labels)
+        for _, labels in data.batches(batch_size)
+        if labels is not None
+    ]
+    return torch.cat(parts)
 
 
 def _rows(session: Session, data: Data, loss: Loss, constant: Tensor) -> Rows:
@@ -128,7 +136,7 @@ def _rows(session: Session, data: Data, loss: Loss, constant: Tensor) -> Rows:
             margin = margins(outputs, labels, loss)
             if margin is not None:
                 found.append(margin.reshape(len(outputs), -1))
-        null = _array(_constant_losses(data, loss, constant))
+        null = _array(_constant_losses(data, loss, constant, session.batch_size))
     by_example = _array(torch.cat(found)) if found else np.zeros((0, 0))
     return Rows(
         losses=_array(torch.cat(losses)),

@@ -8,6 +8,7 @@ distribution, they alone judge. The user's recipe is not known, so every outcome
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -42,6 +43,7 @@ class Effort:
         steps: Of the first trainings.
         best: How many of the best go on.
         longer: Steps of the second trainings.
+        batch: Examples of one step.
     """
 
     few: bool
@@ -49,13 +51,14 @@ class Effort:
     steps: int
     best: int
     longer: int
+    batch: int
 
 
 # By products of weight and input for an example. Together the trainings of a row cost one to two trainings of 600 steps.
 EFFORTS: Final[tuple[tuple[float, Effort], ...]] = (
-    (5e3, Effort(few=False, replicas=3, steps=80, best=4, longer=140)),
-    (1e5, Effort(few=True, replicas=2, steps=60, best=3, longer=80)),
-    (1e7, Effort(few=True, replicas=1, steps=60, best=2, longer=60)),
+    (5e3, Effort(few=False, replicas=3, steps=75, best=4, longer=100, batch=64)),
+    (1e5, Effort(few=True, replicas=2, steps=60, best=3, longer=80, batch=32)),
+    (1e7, Effort(few=True, replicas=1, steps=60, best=2, longer=60, batch=32)),
 )
 
 
@@ -90,7 +93,7 @@ class Trial:
         self.effort = effort
         self.pool = _pool(session)
         self.rows = len(session.train), len(self.pool.labels) - len(session.train)
-        self.network = Retraining(session)
+        self.network = Retraining(session, effort.batch)
         self.shifted = False
         self.base = _base_losses(session)
 
@@ -116,7 +119,13 @@ class Trial:
         weights = self.network.train(arms, splits, seeds, self.pool, steps)
         losses = [_finite(each) for each in self.network.losses(weights, splits, self.pool)]
         kernels = weights[:, :, self.network.kernels.bool()]
-        return Outcome(arms=tuple(arms), splits=tuple(splits), losses=losses, kernels=kernels)
+        return Outcome(
+            arms=tuple(arms),
+            splits=tuple(splits),
+            losses=losses,
+            kernels=kernels,
+            changes=self.network.changes(weights, splits[0], self.pool),
+        )
 
     def _responses(self, outcome: Outcome, method: str) -> tuple[Response, ...]:
         import torch
@@ -125,7 +134,7 @@ class Trial:
         rows = torch.cat(judges, 1)
         behind = rows - rows[int(rows.mean(1).argmin())]
         gains = self._gains(outcome, rows)
-        zeros, norms = outcome.near_zero(), outcome.squared_norm()
+        zeros, norms, changes = outcome.near_zero(), outcome.squared_norm(), outcome.changes
         return tuple(
             Response(
                 site=arm.site,
@@ -138,7 +147,8 @@ class Trial:
                 behind=float(behind[i].mean()),
                 behind_se=_standard_error(behind[i]),
                 zero_fraction=float(zeros[i]),
-                shrinkage=float(norms[i] / norms[0]) if norms[0] > 0 else None,
+                shrinkage=_ratio(norms, i),
+                sensitivity=None if changes is None else _ratio(changes, i),
                 method=method,
             )
             for i, arm in enumerate(outcome.arms)
@@ -156,12 +166,21 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcome:
-    """What came of a stack: for each replica the losses of its held-out rows, (arms, rows); kernels (arms, replicas, weights)."""
+    """What came of a stack.
+
+    Args:
+        arms: The penalties.
+        splits: The rows of each replica.
+        losses: For each replica the losses of its held-out rows, (arms, rows).
+        kernels: (arms, replicas, weights).
+        changes: Rms change of the output under noise on the inputs, (arms,); None where inputs are no numbers.
+    """
 
     arms: tuple[Arm, ...]
     splits: tuple[Split, ...]
     losses: list[Tensor]
     kernels: Tensor
+    changes: Tensor | None
 
     @property
     def is_shifted(self) -> bool:
@@ -185,6 +204,12 @@ class Outcome:
 
         chosen = [each[arm] for each, split in zip(self.losses, self.splits, strict=True) if split.on_val is on_val]
         return torch.cat(chosen) if chosen else self.losses[0][0, :0]
+
+
+def _ratio(values: Tensor, arm: int) -> float | None:
+    """Return a value over that of no penalty, the first arm; None where either is out of range."""
+    ratio = float(values[arm] / values[0]) if values[0] > 0 else math.inf
+    return ratio if math.isfinite(ratio) else None
 
 
 def _finite(losses: Tensor) -> Tensor:

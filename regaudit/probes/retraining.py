@@ -18,20 +18,20 @@ from regaudit.probes.observing import observe, run
 from regaudit.records import Norm, Role, Site
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from regaudit.probes.arms import Arm
     from regaudit.probes.base import Loss, Network, Session, Tensor
     from regaudit.probes.splits import Split
 
 RESUME = "resume"  # the estimand that begins at the trained weights
-BATCH = 64  # examples of one step
 # Adam's step at the start, cut where it would be more than this share of a kernel's initial spread: wide networks have
 # small weights. 200 steps at 0.04 gave the truest losses of the sizes from 0.005 to 0.08 on 27 small networks.
 LEARNING_RATE = 0.04
 _SHARE_OF_SPREAD = 0.4
 _BETAS = (0.9, 0.99)  # a shorter memory than Adam's 0.999, for hundreds of steps
 _EPSILON = 1e-8
+_NOISE = 0.1  # of the inputs' standard deviation
 _UNPENALISED = frozenset({Role.EMBEDDING, Role.POSITIONAL})
 _PROJECTIONS = frozenset({"query", "key", "value"})  # products of these are what attention takes
 
@@ -55,18 +55,18 @@ class Retraining:
 
     Args:
         session: With the model, its layers and the loss.
-        has_activity: Whether any penalty will be on activities.
+        batch: Examples of one step.
     """
 
-    def __init__(self, session: Session, *, has_activity: bool = True) -> None:
+    def __init__(self, session: Session, batch: int) -> None:
         self.session = session
+        self.batch = batch
         self.runner = replace(session.runner, network=_trainable(session.runner.network))
         self.loss: Loss = session.loss  # type: ignore[assignment]  # the probe needs labels
         parameters = dict(self.runner.network.named_parameters())
         self.shapes = {name: value.shape for name, value in parameters.items()}
         self.sizes = [value.numel() for value in parameters.values()]
         self.kernels, self.biases, self.active = _sites(session)
-        self.has_activity = has_activity
         self.has_batch_norm = any(isinstance(m, _batch_norms()) for m in self.runner.network.modules())
         self._gradient: Callable[..., Tensor] | None = None
         self._starts: dict[int, Tensor] = {}
@@ -91,7 +91,7 @@ class Retraining:
         members = self._padded(torch.arange(len(arms) * len(seeds)))
         arm, replica = members // len(seeds), members % len(seeds)
         linear, square, activity = (each[arm] for each in self._coefficients(arms))
-        batches = _batches(torch.stack([each.train for each in splits]), self.session.seed)
+        batches = _batches(torch.stack([each.train for each in splits]), self.batch, self.session.seed)
         weights, rates = start[replica], self._rates(start[0])
         first, second = torch.zeros_like(weights), torch.zeros_like(weights)
         with torch.no_grad():
@@ -120,6 +120,26 @@ class Retraining:
                 one = partial(self._losses, inputs=inputs, labels=labels)
                 found.append(torch.vmap(one)(weights[:, replica])[:, len(context) :])
             return found
+
+    def changes(self, weights: Tensor, split: Split, pool: Pool) -> Tensor | None:
+        """Return the rms change of the output when held-out inputs get noise of a tenth of their spread, (arms,).
+
+        None where an input is no floating-point number.
+        """
+        import torch
+
+        inputs, _ = pool.rows(split.held)
+        if not all(each.is_floating_point() for each in inputs.values()):
+            return None
+        generator = torch.Generator().manual_seed(self.session.seed)
+        noisy = {name: x + _NOISE * x.std() * torch.randn(x.shape, generator=generator).to(x) for name, x in inputs.items()}
+
+        def change(weights: Tensor) -> Tensor:
+            plain, moved = (run(self.runner, each, self._named(weights)) for each in (inputs, noisy))
+            return (plain - moved).square().mean().sqrt()
+
+        with torch.no_grad(), differentiable(self.runner.network):
+            return torch.vmap(change)(weights[:, 0])
 
     def _losses(self, weights: Tensor, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
         return self.loss.per_example(run(self.runner, inputs, self._named(weights)), labels)
@@ -153,8 +173,6 @@ class Retraining:
         return self._gradient(weights, activity, inputs, labels)
 
     def _objective(self, weights: Tensor, activity: Tensor, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
-        if not self.has_activity:
-            return self.loss.per_example(run(self.runner, inputs, self._named(weights)), labels).mean()
         output, seen = observe(self.runner, inputs, self._named(weights))
         outputs = [seen[name].activity for name in self.active if name in seen]
         absolute, squares = sum(y.abs().sum() for y in outputs), sum(y.square().sum() for y in outputs)
@@ -192,12 +210,12 @@ def _on(arm: Arm, site: Site, norm: Norm) -> float:
     return arm.strength if (arm.site, arm.norm) == (site, norm) else 0.0
 
 
-def _batches(rows: Tensor, seed: int):  # noqa: ANN202
+def _batches(rows: Tensor, most: int, seed: int) -> Iterator[Tensor]:
     """Yield (replicas, batch) rows without end, each epoch in a new order."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    size = min(BATCH, rows.shape[1])
+    size = min(most, rows.shape[1])
     while True:
         order = rows.gather(1, torch.rand(rows.shape, generator=generator).argsort(1))
         for start in range(0, rows.shape[1] - size + 1, size):

@@ -78,7 +78,7 @@ def opened(runner: Runner, path: str, layers: tuple[Layer, ...], probing: Probin
         train, notes = synthetic.draw(runner, layers, probing)
     else:
         train, notes = data.load(probing.probe, runner, layers, probing)
-    session = Session(runner=runner, layers=layers, train=train, seed=probing.seed)
+    session = Session(runner=runner, layers=layers, train=train, seed=probing.seed, estimand=probing.estimand)
     if probing.val:
         val, more = data.load(probing.val, runner, layers, probing)
         session, notes = replace(session, val=val), (*notes, *more)

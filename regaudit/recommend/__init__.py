@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from regaudit.recommend.labelled import recommend_labelled
 from regaudit.recommend.prior import recommend_prior
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ LEVELS: Mapping[str, Callable[[Audit], Recommendation]] = {
     "weights": recommend_prior,
     "optimizer": recommend_prior,
     "probe": recommend_prior,
-    "labels": recommend_prior,
+    "labels": recommend_labelled,
 }
 
 

@@ -199,7 +199,11 @@ def _response(response: records.Response) -> Object:
         "loss": response.loss,
         "gain": response.gain,
         "gain_se": response.gain_se,
+        "behind": response.behind,
+        "behind_se": response.behind_se,
         "zero_fraction": response.zero_fraction,
+        "shrinkage": response.shrinkage,
+        "sensitivity": response.sensitivity,
         "method": response.method,
     }
 
@@ -316,7 +320,7 @@ def _recommendation(audit: Audit) -> Object | None:
         "strength": advice.strength,
         "strength_low": advice.strength_low,
         "strength_high": advice.strength_high,
-        "expected_gain": None,
+        "expected_gain": _gain(advice),
         "basis": advice.basis,
         "confidence": advice.confidence,
         "rationale": [
@@ -329,6 +333,12 @@ def _recommendation(audit: Audit) -> Object | None:
         "apply": dict(advice.apply),
         "next_step": advice.next_step,
     }
+
+
+def _gain(advice: records.Recommendation) -> Object | None:
+    if advice.expected_gain is None or advice.expected_gain_se is None:
+        return None
+    return {"value": advice.expected_gain, "se": advice.expected_gain_se}
 
 
 def _gate(verdict: records.Verdict | None) -> Object | None:

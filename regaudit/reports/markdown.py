@@ -14,8 +14,6 @@ from regaudit.reports.anchor import place
 from regaudit.reports.base import Report, Reporter
 from regaudit.reports.escape import SENTENCE_LIMIT, printable
 from regaudit.reports.folding import fold
-from regaudit.reports.layer_table import MEASURES
-from regaudit.reports.sections import in_brief, verdict
 from regaudit.reports.summary import NOUNS, in_words, named, severities
 
 if TYPE_CHECKING:
@@ -69,6 +67,8 @@ def _shortened(lines: list[str]) -> str:
 
 
 def _overview(parts: Iterable[Report]) -> list[str]:
+    from regaudit.reports.sections import in_brief
+
     lines = ["| model | verdict | errors | warnings | recommended |", "|---|---|---:|---:|---|"]
     for part in parts:
         found, advice = severities(part.audit), part.audit.recommendation
@@ -81,6 +81,8 @@ def _overview(parts: Iterable[Report]) -> list[str]:
 
 
 def _word(part: Report) -> str:
+    from regaudit.reports.sections import verdict
+
     if part.problems:
         return "❌ UNREADABLE"
     word, style, _ = verdict(part)
@@ -88,6 +90,8 @@ def _word(part: Report) -> str:
 
 
 def _one(report: Report) -> list[str]:
+    from regaudit.reports.sections import verdict
+
     lines = [f"### {escaped(report.name) or 'model'}", ""]
     if report.problems:
         return [
@@ -115,6 +119,8 @@ def _facts(audit: Audit) -> list[str]:
 
 
 def _recommendation(advice: Recommendation) -> list[str]:
+    from regaudit.reports.sections import in_brief
+
     lines = [f"**Recommended:** {escaped(in_brief(advice))}; confidence {in_words(advice.confidence)}", ""]
     lines += [f"- {escaped(each.text)}" for each in advice.rationale]
     code = advice.apply.get("pytorch", "")
@@ -169,6 +175,8 @@ def _effects(audit: Audit) -> list[str]:
 
 
 def _layers(audit: Audit) -> list[str]:
+    from regaudit.reports.layer_table import MEASURES
+
     rows = fold(each for each in audit.layers if each.layer.get(Use.KERNEL))
     if not rows:
         return []

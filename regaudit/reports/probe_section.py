@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LABEL_WIDTH = len("sensitivity")
 MOST_ROWS = 24  # one screen; -v shows all
-MOST_DETAIL = 100  # characters of what names units or inputs; -v shows all, and every other detail
+MOST_DETAIL = 100  # characters of a detail that names inputs; -v shows all, and every other detail
 LEAST_ERROR = 5e-4  # of the value; a smaller standard error is rounding, and none that 3 digits show
 
 # What is said of the model, line by line; a measure that was not taken leaves its words out.
@@ -49,7 +49,7 @@ LINES = {
 SHARES = ("_fraction", "_share_90")  # endings of measures that are shares
 LEFT_OUT_AT_0 = ("input.constant_fraction",)
 ACCURACIES = ("_accuracy",)
-NAMING = ("input.ignored_fraction", "input.constant_fraction")  # their detail names inputs
+NAMING = ("input.ignored_fraction",)  # their detail names inputs
 
 COLUMNS: dict[str, tuple[Column, Callable[[Sequence[float]], str]]] = {
     "activity.rms": (Column(title="rms"), numbers.spread),

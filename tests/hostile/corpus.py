@@ -280,7 +280,8 @@ def onnx(root):
         made.node("Gemm", "x fc.weight fc.bias", "h", "/fc/Gemm", transB=1),
         made.node("Relu", "h", "r", "/relu/Relu"),
         made.node("LSTM", "r W R", "l", hidden_size=2),
-        made.node("DequantizeLinear", "q.weight_quantized s z", "q", axis=1), made.node("MatMul", "l q", "y"),
+        made.node("DequantizeLinear", "q.weight_quantized s z", "q", axis=1),
+        made.node("MatMul", "l q", "y"),
     ]
     tensors = [
         made.tensor("fc.weight", weights(6, 4)), made.typed("fc.bias", (3,), made.FLOAT, 4, weights(3).tobytes()),

@@ -83,7 +83,10 @@ def looped(session):
         output = network(session.train.inputs["x"][n : n + 1])
         loss = nn.functional.cross_entropy(output, session.train.labels[n : n + 1])
         found.append(torch.autograd.grad(loss, list(network.parameters()), materialize_grads=True, allow_unused=True))
-    return {name: torch.stack(each) for (name, _), each in zip(network.named_parameters(), zip(*found), strict=True)}
+    return {
+        name: torch.stack(each)
+        for (name, _), each in zip(network.named_parameters(), zip(*found, strict=True), strict=True)
+    }
 
 
 # --- Gradients ------------------------------------------------------------------------------------

@@ -202,6 +202,27 @@ def test_token_models_are_sensitive_by_position(session_of, value_of):
     assert value_of(found, "input.sensitivity_gini").detail.startswith("4 positions")
 
 
+def test_categories_of_several_inputs_are_told_apart(session_of, value_of):
+    """Both have the same categories in the first rows, and in some batches."""
+
+    class Categories(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.left, self.right = nn.Embedding(4, 3), nn.Embedding(4, 2)
+
+        def forward(self, left, right):
+            return self.left(left).sum(1, keepdim=True) + 0 * self.right(right).sum(1, keepdim=True)
+
+    left = torch.randint(0, 4, (40,))
+    right = torch.where(torch.arange(40) < 20, left, (left + 1) % 4)
+    session = session_of(
+        Categories(), {"left": left, "right": right}, call=lambda network, batch: network(batch["left"], batch["right"])
+    )
+    found = run(session)
+    assert value_of(found, "input.ignored_fraction").detail == "right"
+    assert value_of(found, "model.jacobian_fro_norm").value == pytest.approx(math.sqrt(3))
+
+
 def test_ids_that_no_embedding_takes_as_they_are_give_a_reason(session_of, reason_of):
     class Shifted(Tokens):
         def forward(self, ids):
@@ -315,4 +336,4 @@ def test_without_gradients_many_inputs_give_a_reason(session_of, value_of, reaso
 
 def test_output_without_examples_gives_a_reason(session_of, reason_of):
     found = run(session_of(nn.Linear(3, 2), torch.randn(5, 3), call=lambda network, batch: network(batch["x"]).mean()))
-    assert "no axis over the 2 examples" in reason_of(found, "model.jacobian_fro_norm")
+    assert "no axis over the 5 examples" in reason_of(found, "model.jacobian_fro_norm")

@@ -1,0 +1,1 @@
+"""Trials: measure penalties by training with them."""

@@ -1,0 +1,60 @@
+"""The optimizers of a recipe on a stack of networks: torch's own rules, written for plain tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from regaudit.trials.recipe import BETAS, EPSILON
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from regaudit.config import Trying
+    from regaudit.probes.base import Tensor
+
+
+def stepper(trying: Trying, weights: Tensor) -> Callable[[Tensor, Tensor], None]:
+    """Return a function `(weights, slope)` that makes one step in place; it may use the slope up.
+
+    Args:
+        trying: Optimizer, learning rate, momentum and weight decay.
+        weights: Of the shape that will be stepped.
+
+    Source: torch.optim.SGD, Adam, AdamW (torch 2.13).
+    """
+    return (_sgd if trying.optimizer == "sgd" else _adam)(trying, weights)
+
+
+def _sgd(trying: Trying, weights: Tensor) -> Callable[[Tensor, Tensor], None]:
+    import torch
+
+    velocity = torch.zeros_like(weights)
+
+    def step(weights: Tensor, slope: Tensor) -> None:
+        if trying.weight_decay:
+            slope.add_(weights, alpha=trying.weight_decay)
+        velocity.mul_(trying.momentum).add_(slope)
+        weights.sub_(velocity, alpha=trying.lr)
+
+    return step
+
+
+def _adam(trying: Trying, weights: Tensor) -> Callable[[Tensor, Tensor], None]:
+    import torch
+
+    first, second = torch.zeros_like(weights), torch.zeros_like(weights)
+    count = 0
+
+    def step(weights: Tensor, slope: Tensor) -> None:
+        nonlocal count
+        count += 1
+        if trying.weight_decay and trying.optimizer == "adamw":
+            weights.mul_(1 - trying.lr * trying.weight_decay)
+        elif trying.weight_decay:
+            slope.add_(weights, alpha=trying.weight_decay)
+        first.lerp_(slope, 1 - BETAS[0])
+        second.mul_(BETAS[1]).addcmul_(slope, slope, value=1 - BETAS[1])
+        scale = second.sqrt().div_((1 - BETAS[1] ** count) ** 0.5).add_(EPSILON)
+        weights.addcdiv_(first, scale, value=-trying.lr / (1 - BETAS[0] ** count))
+
+    return step

@@ -1,0 +1,69 @@
+"""What a trial trains: the recipe, one training, and what came of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from regaudit.probes.arms import Arm
+
+if TYPE_CHECKING:
+    from regaudit.config import Trying
+
+RESUME: Final = "resume"  # from the trained weights
+RETRAIN: Final = "retrain"  # from new initial values
+
+BETAS: Final = (0.9, 0.999)  # torch's defaults of Adam and AdamW
+EPSILON: Final = 1e-8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One training to be done.
+
+    Args:
+        arm: The penalty.
+        start: resume or retrain.
+        seed: Of the initial values, of the order of batches and of dropout.
+        steps: How many.
+        fold: Which rows it learns from: 0 for the user's own split, others exchange rows of training and validation data.
+    """
+
+    arm: Arm
+    start: str
+    seed: int
+    steps: int
+    fold: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What came of one training.
+
+    Args:
+        job: What was trained.
+        losses: Loss of each row that it was judged on; () where it diverged.
+        train_loss: Mean loss of the rows that it learned from, without the penalty; None where it diverged.
+    """
+
+    job: Job
+    losses: tuple[float, ...]
+    train_loss: float | None
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of the rows that it was judged on, infinite where it diverged."""
+        return sum(self.losses) / len(self.losses) if self.losses else math.inf
+
+
+def run_of(job: Job, losses: list[float], train_loss: float) -> Run:
+    """Return a run; one whose losses are not all finite has diverged."""
+    if all(map(math.isfinite, (*losses, train_loss))):
+        return Run(job=job, losses=tuple(losses), train_loss=train_loss)
+    return Run(job=job, losses=(), train_loss=None)
+
+
+def momentum_of(trying: Trying) -> float:
+    """Return the momentum; only SGD has any."""
+    return trying.momentum if trying.optimizer == "sgd" else 0.0
