@@ -99,8 +99,10 @@ class Case:
         loss = torch.nn.functional.mse_loss if told["loss"] == "mse" else torch.nn.functional.cross_entropy
         kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[told["optimizer"]["name"]]
         optimizer = kind(network.parameters(), lr=told["optimizer"]["lr"])
-        for step in range(steps + 10):
-            started = time.process_time() if step == 10 else started if step else 0.0
+        started = 0.0
+        for step in range(-10, steps):
+            if step == 0:
+                started = time.process_time()
             rows = torch.randint(len(x), (min(told["batch_size"], len(x)),))
             optimizer.zero_grad()
             loss(network(x[rows]), y[rows]).backward()
@@ -117,12 +119,16 @@ def bootstrap(values: np.ndarray, n: int = 4000) -> tuple[float, float]:
 def line(name: str, regrets: np.ndarray, harms: np.ndarray, more: str = "") -> None:
     """Print one recommender: means over cases, of the mean over seeds of each."""
     low, high = bootstrap(regrets)
-    print(f"{name:34} {regrets.mean():6.3f} [{low:.3f}, {high:.3f}] {np.median(regrets):6.3f} {harms.mean():6.3f}  {more}")
+    print(
+        f"{name:34} {regrets.mean():6.3f} [{low:.3f}, {high:.3f}] {np.median(regrets):6.3f} {harms.mean():6.3f}  {more}"
+    )
 
 
 def auc(scores: list[float], truths: list[bool]) -> float:
     """Return the probability that a case that gains has the higher score."""
-    pairs = [(a > b) + 0.5 * (a == b) for a, t in zip(scores, truths) if t for b, f in zip(scores, truths) if not f]
+    yes = [score for score, truth in zip(scores, truths, strict=True) if truth]
+    no = [score for score, truth in zip(scores, truths, strict=True) if not truth]
+    pairs = [(a > b) + 0.5 * (a == b) for a in yes for b in no]
     return float(np.mean(pairs)) if pairs else math.nan
 
 
@@ -157,8 +163,11 @@ def main() -> None:
     cases = [Case(options.folder, path.stem) for path in sorted((options.folder / "answers").glob("*.json"))]
     print(f"{len(cases)} cases\n{'recommender':34} {'regret':>6} {'95% interval':>16} {'median':>6} {'harm':>6}")
     for name, arms in baselines(cases).items():
-        means = [[np.mean([f(k) for k in ks]) for c, ks in zip(cases, arms) for f in [getattr(c, which)]] for which in ("regret", "harm")]
-        line(name, np.array(means[0]), np.array(means[1]))
+        regrets, harms = (
+            np.array([np.mean([score(k) for k in ks]) for score, ks in zip(scores, arms, strict=True)])
+            for scores in ([c.regret for c in cases], [c.harm for c in cases])
+        )
+        line(name, regrets, harms)
     for level in options.level or LEVELS:
         score(level, cases, options.seeds if level == "labels" else 1, options.json)
 
@@ -205,7 +214,12 @@ def _record(name: str, audit: Audit) -> dict:
     advice = audit.recommendation
     if advice.action is Action.KEEP:
         return {"case": name, "site": "keep", "norm": None, "strength": None}
-    return {"case": name, "site": str(advice.site), "norm": advice.norm and str(advice.norm), "strength": advice.strength}
+    return {
+        "case": name,
+        "site": str(advice.site),
+        "norm": advice.norm and str(advice.norm),
+        "strength": advice.strength,
+    }
 
 
 if __name__ == "__main__":

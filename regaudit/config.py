@@ -10,9 +10,12 @@ from regaudit.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import date
 
 SPECTRUM_CHOICES = ("auto", "full", "off")
 FAIL_ON_CHOICES = ("error", "warn", "never")
+PRESETS = ("recommended", "publish", "all")
+LEVELS = ("off", "info", "warn", "error")
 
 INITS = ("torch", "keras", "transformers")
 LOSSES = ("mse", "cross_entropy", "bce")
@@ -139,6 +142,7 @@ class Options:
         init: What the weights were before training: one of `INITS`, or the path of a checkpoint; "" to infer it.
         objective: One of `OBJECTIVES`: what a recommended penalty is for.
         limits: Other values for limits on what a file may ask for, by the names that `regaudit doctor` lists.
+        thresholds: Other numbers for rules to compare with, by a rule's code and the keys that `regaudit rule` shows.
     """
 
     spectrum: str = "auto"
@@ -147,10 +151,77 @@ class Options:
     init: str = ""
     objective: str = "accuracy"
     limits: Mapping[str, int] = field(default_factory=dict)
+    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiver:
+    """Findings that somebody has accepted, for a reason and for a time.
+
+    Args:
+        rule: Code, beginning of a code, or name.
+        tensors: Globs over layers and tensors; () for all.
+        inputs: Globs over the paths of inputs; () for all.
+        reason: Why they are accepted.
+        expires: The last day (UTC) on which it holds; None where it need not expire.
+        max_value: The worst measured value that it covers; None for any.
+        where: Where it is written (`pyproject.toml:12`).
+    """
+
+    rule: str
+    tensors: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    reason: str = ""
+    expires: date | None = None
+    max_value: float | None = None
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A finding of an earlier report: its fingerprint, the input it was found in, its rule and place."""
+
+    fingerprint: str
+    input: str
+    rule: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """The findings of an earlier report on these inputs, which no longer fail the gate."""
+
+    path: str
+    inputs: tuple[str, ...] = ()
+    entries: tuple[Known, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """When the gate fails: on findings of this severity or worse."""
+    """Which findings count, how much, and when the gate fails.
+
+    Args:
+        fail_on: The least severity that fails the gate; never for none.
+        preset: One of `PRESETS`.
+        select: The only rules that count, by code, beginning of a code, or name; () for those of the preset.
+        extend_select: Rules that count as well.
+        ignore: Rules that do not count.
+        levels: Level of a rule, one of `LEVELS`, by its code.
+        per_tensor: Rules that do not count on some tensors or layers, by glob.
+        waivers: Findings that are accepted for a time.
+        baseline: Findings that were there before.
+        fail_on_stale: Whether an entry of the baseline that matches nothing any more is an error.
+        today: The day (UTC) by which waivers expire; needed where one does.
+    """
 
     fail_on: str = "error"
+    preset: str = "recommended"
+    select: tuple[str, ...] = ()
+    extend_select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    levels: Mapping[str, str] = field(default_factory=dict)
+    per_tensor: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    waivers: tuple[Waiver, ...] = ()
+    baseline: Baseline | None = None
+    fail_on_stale: bool = False
+    today: date | None = None

@@ -77,7 +77,7 @@ def audit(path: str | Path, options: Options | None = None, *, progress: Progres
     result = _with_probes(result, probed) if probed else result
     result = replace(result, effects=see(result))
     result = replace(result, detected=detect(result))
-    result = replace(result, findings=run(result))
+    result = replace(result, findings=run(result, options.thresholds))
     return replace(result, recommendation=recommend(result), duration_s=time.perf_counter() - started)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from regaudit.cli.anchors import anchor_beside
 from regaudit.cli.destinations import destinations, reporter_named, screen, write_files, write_stdout
 from regaudit.cli.inputs import expanded, is_several
 from regaudit.cli.messages import choose, complain
@@ -123,7 +124,7 @@ def _report(each: str | Problem, request: Request, policy: Policy | None, view: 
             result = audit(each, options, progress=progress)
     except CheckpointError as error:
         return _unread(Problem(path=error.where, problem=error.problem, fix=error.fix), policy, view)
-    return Report(audit=result, verdict=_verdict(result, policy), view=view)
+    return Report(audit=result, verdict=_verdict(result, policy), view=view, anchor=anchor_beside(each))
 
 
 def _verdict(audit: Audit, policy: Policy | None) -> Verdict | None:

@@ -44,4 +44,5 @@ def choose(option: str, word: str, known: list[str]) -> str:
 
     if word in known:
         return word
-    raise ConfigError(f"{option} cannot be {word!r}; choose {' or '.join(known)}.{did_you_mean(word, known)}")
+    choices = " or ".join(filter(None, (", ".join(known[:-1]), known[-1])))
+    raise ConfigError(f"{option} cannot be {word!r}; choose {choices}.{did_you_mean(word, known)}")

@@ -65,7 +65,10 @@ def _document(rule: "Rule") -> dict[str, Any]:
         "fix": rule.fix,
         "silent_on": rule.silent_on,
         "example": rule.example,
-        "thresholds": [each._asdict() for each in rule.thresholds],
+        "thresholds": [
+            {"key": t.key, "name": t.name, "value": t.default, "unit": t.unit, "source": t.source}
+            for t in rule.thresholds
+        ],
         "roles": rule.roles,
         "supersedes": rule.supersedes,
         "since": rule.since,

@@ -23,6 +23,9 @@ SURE_OF_VANISHED = 0.7
 # Of the other weights tiny: L1. Small networks with coupled L2 had up to 0.024, where an input is on only while the unit
 # is off, with L1 0.13 and more.
 MANY_SMALL = 0.06
+GOES_ON = (
+    3e-6  # of the others' norm: small networks with L1 stopped at 6e-5 and above, with coupled L2 at 8e-8 and below
+)
 
 
 def exposure(evidence: Evidence) -> RungVerdict | None:
@@ -106,6 +109,8 @@ def vanished(evidence: Evidence) -> RungVerdict | None:
     count = most.values["kernel.vanished_in_count"]
     others = _small_elsewhere(most)
     is_l1 = others > MANY_SMALL
+    if not is_l1 and most.values.get("kernel.vanished_scale", 1.0) > GOES_ON:
+        return None  # still on the way to zero, or held up by the steps of L1
     seen = (
         f"{count:.0f} of {most.inputs:,} inputs of {most.name} have weights below a thousandth of the others', not exactly zero, "
         "and no longer distributed as initial ones"

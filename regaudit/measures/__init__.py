@@ -27,6 +27,7 @@ from regaudit.measures import (
 )
 from regaudit.measures import spectrum as spectra
 from regaudit.measures.blocks import Blocks
+from regaudit.measures.profile import profile_of
 from regaudit.measures.statistics import tensor_statistics
 from regaudit.measures.subject import Subject, not_finite
 from regaudit.measures.summary import summarize
@@ -84,7 +85,8 @@ def measure(layer: Layer, *, spectrum: str = "auto") -> LayerAudit:
             subject = Subject(layer, parameter, blocks, summarize(blocks), spectrum, kernel)
             kernel = kernel or (subject if parameter.use is Use.KERNEL else None)
             _take(subject, taken)
-    return LayerAudit(layer=layer, measurements=tuple(taken.measurements), skips=tuple(taken.skips))
+        picture = profile_of(kernel, has_spectrum=taken.has("kernel.spectral_norm")) if kernel else None
+    return LayerAudit(layer=layer, measurements=tuple(taken.measurements), skips=tuple(taken.skips), profile=picture)
 
 
 def measure_model(layers: tuple[LayerAudit, ...]) -> tuple[Measurement, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from regaudit.measures.base import ALL_ZERO, Measure, NotMeasurable, Value, require
+from regaudit.measures.base import ALL_ZERO, NOT_HERE, Measure, NotMeasurable, Value, require
 
 if TYPE_CHECKING:
     from regaudit.measures.subject import Subject
@@ -26,7 +26,7 @@ def decay_slope(subject: Subject) -> Value:
     """
     adam, kernel = subject.layer.adam, subject.parameter
     if adam is None:
-        raise NotMeasurable("the file has no moments of this kernel")
+        raise NotMeasurable(NOT_HERE)
     if not adam.step:
         raise NotMeasurable("the file does not say how many steps the optimizer took")
     require(subject.summary.squares > 0, ALL_ZERO)

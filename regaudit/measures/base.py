@@ -14,6 +14,8 @@ S = TypeVar("S")
 
 ORIENTATION_UNKNOWN = "orientation unknown"
 ALL_ZERO = "all weights are 0"
+# One reason for what only some layers have: an output's classes, an optimizer's moments, a bias that cancels.
+NOT_HERE = "evidence that only some layers carry"
 
 
 class NotMeasurable(Exception):

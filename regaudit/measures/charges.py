@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from regaudit.measures.base import ALL_ZERO, ORIENTATION_UNKNOWN, Measure, Value, require
+from regaudit.measures.base import ALL_ZERO, NOT_HERE, ORIENTATION_UNKNOWN, Measure, Value, require
 from regaudit.measures.exposure import LARGEST
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _output(subject: Subject) -> Array:
     """Return the output kernel, (classes, in·taps), in units of the summary; raises `NotMeasurable`."""
     out, into = subject.blocks.matrix_shape
     require(subject.blocks.oriented, ORIENTATION_UNKNOWN)
-    require(subject.layer.is_output, "not the output layer")
+    require(subject.layer.is_output, NOT_HERE)
     require(out >= LEAST_CLASSES and into >= LEAST_INPUTS, f"{out} outputs of {into} inputs are too few for classes")
     require(subject.parameter.size <= LARGEST, f"more than {LARGEST:,} weights")
     require(subject.summary.rms > 0, ALL_ZERO)

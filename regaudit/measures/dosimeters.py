@@ -29,7 +29,9 @@ EDGE_SLICE_EVIDENCE: Final = 1.0  # of one slice alone
 LEARNT_LEAST: Final = 3  # slices that are clearly not initial: without them the kernel was never trained
 REJECTED: Final = 5e-3  # p-value below which a shape is not that of the initialisation
 REACHED: Final = 0.99  # of slices of uniform weights have their largest weight above the lower end of a cluster
-BESIDE: Final = 0.5  # of the members: a smooth density has twice as many as members in the two windows beside (our choice)
+BESIDE: Final = (
+    0.5  # of the members: a smooth density has twice as many as members in the two windows beside (our choice)
+)
 MANY_SLICES: Final = 6  # among so many some input was nearly constant only (our choice)
 RARE_INPUT: Final = 0.01  # a factor that a nearly constant input may have moved the edge by (our choice)
 PEAK_SLICE: Final = 64  # weights of a slice whose scale is known to 9%

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from regaudit.measures.base import ORIENTATION_UNKNOWN, Estimate, Measure, NotMeasurable, require
+from regaudit.measures.base import NOT_HERE, ORIENTATION_UNKNOWN, Estimate, Measure, NotMeasurable, require
 from regaudit.measures.detail import units
 from regaudit.measures.dosimeters import (
     MIN_SLICE,
@@ -49,6 +50,11 @@ _TABLES: Final = frozenset({Role.EMBEDDING, Role.POSITIONAL})
 _NOUNS: Final = {0: "unit", 1: "input", 2: "tap"}
 _SIDES: Final = (1, 2, 0)  # constant inputs first, then taps that see padding alone, then units that were dead
 
+
+def _constant(std: float, into: int, out: int) -> float:
+    return std
+
+
 # Standard deviations of other initialisations of the same shape, by fan-in and fan-out: where one of them explains the
 # scale without any decay, weights cannot tell.
 _OTHERS: Final[dict[bool, tuple[Callable[[int, int], float], ...]]] = {
@@ -57,6 +63,7 @@ _OTHERS: Final[dict[bool, tuple[Callable[[int, int], float], ...]]] = {
         lambda into, out: math.sqrt(2 / (into + out)),  # Glorot & Bengio 2010
         lambda into, _: math.sqrt(2 / into),  # He et al. 2015
         lambda into, _: math.sqrt(1 / into),  # LeCun et al. 1998
+        *(partial(_constant, bound / math.sqrt(3)) for bound in (0.1, 0.08, 0.05, 0.01)),  # Keras' and language models'
     ),
     False: (
         lambda *_: 1.0,  # PyTorch's embeddings
@@ -93,9 +100,9 @@ def bias_decay_exposure(subject: Subject) -> Estimate:
     layer, bias = subject.layer, subject.parameter
     kernel = layer.get(Use.KERNEL)
     is_free = bool(layer.followed_by) or layer.part == "key"
-    require(kernel is not None and is_free, "the bias has a gradient, as far as names tell")
-    if kernel is None or bias.size < MIN_WEIGHTS or bias.size > LARGEST:
-        raise NotMeasurable(f"it takes {MIN_WEIGHTS} to {LARGEST:,} biases")
+    require(kernel is not None and is_free, NOT_HERE)
+    if kernel is None or bias.size < MIN_WEIGHTS:
+        raise NotMeasurable(f"it takes {MIN_WEIGHTS} biases")
     require(initial_kurtosis(layer, kernel) == UNIFORM, "biases that start at zero show no decay")
     values = subject.blocks.canonical(0, bias.shape[0]).astype(np.float64).reshape(1, -1)
     cluster = uniform_scale(values, (0,))

@@ -18,6 +18,7 @@ from regaudit.measures.base import ALL_ZERO, ORIENTATION_UNKNOWN, NotMeasurable,
 from regaudit.measures.blocks import ALIGNMENT, Blocks, Box
 from regaudit.measures.moments import Moments
 from regaudit.measures.ordered import nonzero
+from regaudit.measures.profile import Sample
 from regaudit.records import Use
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Summary:
         fingerprints: 64 bits for each out-unit, equal for equal rows; None where no two rows can be equal.
         two_of_four: Groups of 4 consecutive inputs (at one output and tap) with at least 2 zeros.
         zero_blocks: Blocks of 4 outputs × 4 inputs (at one tap) of zeros alone.
+        sample: Evenly spaced elements of a kernel, for its histogram; None for other parameters.
     """
 
     shape: tuple[int, int, int]
@@ -83,6 +85,7 @@ class Summary:
     fingerprints: Array | None = None
     two_of_four: int = 0
     zero_blocks: int = 0
+    sample: Sample | None = None
 
     @property
     def size(self) -> int:
@@ -272,11 +275,15 @@ def _second_pass(blocks: Blocks, summary: Summary) -> None:
     """Count what is near zero; look at patterns of zeros and at equal rows only where there can be any."""
     if _has_twins(summary):
         summary.fingerprints = np.zeros(summary.shape[0], np.uint64)
+    if blocks.parameter.use is Use.KERNEL:
+        summary.sample = Sample(summary.size)
     threshold = NEAR_ZERO * summary.rms
     scratch = np.empty(blocks.capacity)
     for box in blocks:
         size = np.abs(box.values, out=scratch[: box.values.size].reshape(box.values.shape))
         summary.near_zeros += int(np.count_nonzero(size < threshold))
+        if summary.sample is not None:
+            summary.sample.add(box.values)
         if summary.zeros and summary.out_squares is not None:
             _add_patterns(size == 0.0, summary)
         if summary.fingerprints is not None:

@@ -39,6 +39,10 @@ class Taken:
             else:
                 self.skip((measure,), "too large for a double")
 
+    def has(self, measure: str) -> bool:
+        """Return whether a measure was taken."""
+        return any(each.measure == measure for each in self.measurements)
+
     def skip(self, measures: Iterable[Measure[S]], reason: str) -> None:
         """Skip measures, all for one reason."""
         self.skips.extend(Skip(layer=self.layer, measure=each.name, reason=reason) for each in measures)

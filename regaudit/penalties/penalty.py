@@ -30,14 +30,14 @@ class Penalty:
         site: kernel, bias or activity.
         l1: λ₁, at least 0.
         l2: λ₂, at least 0.
-        layers: Patterns for names of modules or parameters (`encoder.*`, `*.fc1`); a layer that matches one is penalised.
+        layers: Patterns for names of modules or parameters (`encoder.*`, `*.fc1`); what matches one is penalised.
         except_layers: Patterns for those that are not.
         roles: Kinds of layers; by default those with a kernel, without embeddings and normalizations.
 
     Source: keras.regularizers.L1L2 (Keras 3.15).
 
     Example:
-        >>> Penalty(site=Site.KERNEL, l2=0.01).covers("encoder.fc1", Role.DENSE)
+        >>> Penalty(site="kernel", l2=0.01, except_layers="head").covers("encoder.fc1", role=Role.DENSE)
         True
     """
 
@@ -49,21 +49,29 @@ class Penalty:
     roles: frozenset[Role] = KERNEL_ROLES
 
     def __post_init__(self) -> None:
-        """Refuse what is no penalty.
+        """Take plain words for records, and refuse what is no penalty.
 
         Raises:
-            ConfigError: A strength is negative or not finite, or the site is none.
+            ConfigError: A strength is negative or not finite, the site is none, or a word is not known.
         """
-        if Site(self.site) is Site.NONE:
-            raise ConfigError("a penalty acts on kernel, bias or activity, not on none")
         for name, value in (("l1", self.l1), ("l2", self.l2)):
-            if not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"{name} of the {self.site} penalty is {value}; expected a number of at least 0")
+            if not _is_strength(value):
+                raise ConfigError(f"{name} of the {self.site} penalty is {value!r}; expected a number of at least 0")
+        for name in ("layers", "except_layers"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+        try:
+            object.__setattr__(self, "site", Site(self.site))
+            object.__setattr__(self, "roles", frozenset(Role(each) for each in self.roles))
+        except ValueError as error:
+            raise ConfigError(f"{error}; a penalty acts on kernel, bias or activity of {', '.join(Role)}") from error
+        if self.site is Site.NONE:
+            raise ConfigError("a penalty acts on kernel, bias or activity, not on none")
 
-    def covers(self, name: str, role: Role) -> bool:
-        """Return whether the penalty acts on a layer, by its name and what it does."""
-        chosen = any(fnmatchcase(name, each) for each in self.layers)
-        return role in self.roles and chosen and not any(fnmatchcase(name, each) for each in self.except_layers)
+    def covers(self, *names: str, role: Role) -> bool:
+        """Return whether the penalty acts on something that goes by some names, in a layer of a role."""
+        chosen = _matches(names, self.layers) and not _matches(names, self.except_layers)
+        return role in self.roles and chosen
 
 
 def from_report(report: str | Path | Mapping[str, Any]) -> tuple[Penalty, ...]:
@@ -76,26 +84,22 @@ def from_report(report: str | Path | Mapping[str, Any]) -> tuple[Penalty, ...]:
         One penalty, without the layers that the report excludes; none where it recommends none.
 
     Raises:
-        ConfigError: It is no report, reports on several inputs, or recommends nothing.
+        ConfigError: It is no report, reports on several inputs, or its recommendation has no strength.
     """
     document = _parsed(report)
     recommended = document.get("recommendation")
+    where = report if isinstance(report, (str, Path)) else "the report"
     if not isinstance(recommended, dict):
-        where = report if isinstance(report, (str, Path)) else "the report"
-        fix = "give a JSON report on one input that was read"
-        raise ConfigError(f"{where} has no recommendation: {fix}")
-    strength = recommended.get("strength")
-    if recommended.get("site") in {None, "none"} or strength is None:
+        raise ConfigError(f"{where} has no recommendation; expected a JSON report on one input that was read")
+    site, norm, strength = (recommended.get(name) for name in ("site", "norm", "strength"))
+    if site in {None, Site.NONE} or norm is None:
         return ()
-    norm = Norm(recommended["norm"]) if recommended.get("norm") else None
-    return (
-        Penalty(
-            site=Site(recommended["site"]),
-            l1=strength if norm is not Norm.L2 else 0.0,
-            l2=strength if norm is not Norm.L1 else 0.0,
-            except_layers=_excluded(recommended),
-        ),
-    )
+    if site not in set(Site) or norm not in set(Norm):
+        raise ConfigError(f"{where} recommends {site} {norm}; expected kernel, bias or activity, and l1 or l2")
+    if strength is None:
+        fix = "what the report says under recommendation.apply applies it"
+        raise ConfigError(f"{where} recommends {site} {norm} without a strength in Keras' unit; {fix}")
+    return (Penalty(site=Site(site), except_layers=_excluded(recommended), **{str(norm): strength}),)
 
 
 def _parsed(report: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
@@ -111,11 +115,20 @@ def _parsed(report: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _excluded(recommended: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the layers that the report says to leave out, as patterns that match their names alone."""
+    """Return the layers that the report says to leave out, as patterns; the model may be a part of another one here."""
     hints = [hint for hint in recommended.get("layers", ()) if str(hint.get("advice", "")).startswith("exclude")]
-    return tuple(_literal(str(name)) for hint in hints for name in hint.get("layers", ()))
+    names = [_literal(str(name)) for hint in hints for name in hint.get("layers", ())]
+    return tuple(pattern for name in names for pattern in (name, f"*.{name}"))
 
 
 def _literal(name: str) -> str:
     """Return a pattern that matches one name: brackets and stars in it stand for themselves."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def _matches(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+
+def _is_strength(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0

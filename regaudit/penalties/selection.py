@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from regaudit.penalties.penalty import Penalty
 
     Module: TypeAlias = Any  # torch.nn.Module
+    Tensor: TypeAlias = Any  # torch.Tensor
     Parameter: TypeAlias = Any  # torch.nn.Parameter
 
-_RECURRENT = ("weight_ih", "weight_hh")
+_COMPILED = "_orig_mod."  # what torch.compile puts into the names of modules
 
 
 def role_of(module: Module) -> Role:
@@ -31,6 +32,8 @@ def role_of(module: Module) -> Role:
     from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
     match module:
+        case nn.Linear() | nn.Bilinear():
+            return Role.DENSE
         case nn.Embedding() | nn.EmbeddingBag():
             return Role.EMBEDDING
         case _NormBase() | nn.LayerNorm() | nn.GroupNorm() | nn.RMSNorm():
@@ -45,38 +48,77 @@ def role_of(module: Module) -> Role:
             return Role.RECURRENT
         case nn.MultiheadAttention():
             return Role.ATTENTION
-        case _:
-            weight = getattr(module, "weight", None)
-            return Role.DENSE if getattr(weight, "ndim", 0) > 1 else Role.UNKNOWN
+        case _:  # transformers' Conv1D, and whatever calls its kernel `weight`
+            own = module.named_parameters(recurse=False)
+            is_dense = any(name.startswith("weight") and each.ndim > 1 for name, each in own)
+            return Role.DENSE if is_dense else Role.UNKNOWN
 
 
 def layers(model: Module) -> Iterator[tuple[str, Module, Role]]:
-    """Yield each module that has parameters of its own: its name, itself, its role."""
-    for name, module in model.named_modules():
-        if next(module.parameters(recurse=False), None) is not None:
-            yield name, module, role_of(module)
+    """Yield each module that has parameters of its own: its name, itself, its role.
+
+    What wraps a model for training (torch.compile, DistributedDataParallel) is no part of the names.
+    """
+    for name, module in _unwrapped(model).named_modules():
+        if _has_own(module):
+            yield name.replace(_COMPILED, ""), module, role_of(module)
 
 
 def selected(model: Module, penalty: Penalty) -> list[tuple[str, Parameter]]:
-    """Return the parameters of a kernel or bias penalty, each storage once.
+    """Return the trained parameters of a kernel or bias penalty, each storage once.
 
     Args:
         model: A torch module.
         penalty: On kernels or biases.
 
     Returns:
-        Names and parameters, in the model's order. Trained arrays with two axes or more are kernels; biases are named so.
+        Names and parameters, in the model's order. Arrays with two axes or more are kernels; biases are named so.
     """
     found: dict[int, tuple[str, Parameter]] = {}
-    tables = {id(p) for _, m, role in layers(model) if role not in penalty.roles for p in m.parameters(recurse=False)}
-    for name, module, role in layers(model):
+    listed = list(layers(model))
+    # A table that also serves as a kernel (tied embeddings) stays out, as the table does.
+    left_out = {id(p) for _, m, role in listed if role not in penalty.roles for p in m.parameters(recurse=False)}
+    for name, module, role in listed:
         for own, parameter in module.named_parameters(recurse=False):
             full = f"{name}.{own}" if name else own
-            covered = penalty.covers(name, role) or penalty.covers(full, role)
-            # A table that also serves as a kernel (tied embeddings) stays out, as the table does.
-            if covered and id(parameter) not in tables and _is_at(penalty.site, own, parameter):
+            is_meant = _is_at(penalty.site, own, parameter) and penalty.covers(name, full, role=role)
+            if is_meant and parameter.requires_grad and id(parameter) not in left_out:
                 found.setdefault(id(parameter), (full, parameter))
     return list(found.values())
+
+
+def computed(model: Module, penalty: Penalty) -> list[tuple[str, Tensor]]:
+    """Return the kernels or biases that a parametrization computes from its parameters (weight norm, LoRA by torch).
+
+    Args:
+        model: A torch module.
+        penalty: On kernels or biases.
+
+    Returns:
+        Names and values, differentiable.
+    """
+    from torch.nn.utils.parametrize import is_parametrized
+
+    own = "bias" if penalty.site is Site.BIAS else "weight"
+    return [
+        (f"{name}.{own}", getattr(module, own))
+        for name, module, role in layers(model)
+        if is_parametrized(module, own) and penalty.covers(name, f"{name}.{own}", role=role)
+    ]
+
+
+def _has_own(module: Module) -> bool:
+    from torch.nn.utils.parametrize import is_parametrized
+
+    return is_parametrized(module) or next(module.parameters(recurse=False), None) is not None
+
+
+def _unwrapped(model: Module) -> Module:
+    from torch import nn
+
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return _unwrapped(model.module)
+    return _unwrapped(model._orig_mod) if hasattr(model, "_orig_mod") else model
 
 
 def _is_at(site: Site, name: str, parameter: Parameter) -> bool:

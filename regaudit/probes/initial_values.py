@@ -39,7 +39,11 @@ def initial_values(session: Session, seed: int) -> dict[str, Tensor]:
 
 
 def _reset(network: Network) -> set[str]:
-    """Reset the modules that know how to; return the names of their parameters."""
+    """Reset the modules that know how to.
+
+    Returns:
+        The names of their parameters.
+    """
     names = set()
     for path, module in network.named_modules():
         if callable(getattr(module, "reset_parameters", None)):

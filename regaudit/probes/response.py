@@ -98,7 +98,7 @@ class Trial:
         self.base = _base_losses(session)
 
     def screen(self) -> tuple[Response, ...]:
-        """Train the coarse grid."""
+        """Return the responses to the coarse grid."""
         arms = grid(few=self.effort.few)
         splits = crossed(*self.rows, self.effort.replicas, self.session.seed)
         outcome = self._outcome(arms, splits, self.effort.steps, 0)
@@ -106,7 +106,7 @@ class Trial:
         return self._responses(outcome, SCREENED)
 
     def refine(self, screened: Sequence[Response]) -> tuple[Response, ...]:
-        """Train the best of the grid, their neighbours and no penalty again, with more replicas each."""
+        """Return the responses to the best of the grid, their neighbours and no penalty, of more replicas each."""
         ranked = [_arm(each) for each in sorted(screened, key=lambda each: each.loss) if each.norm]
         best = ranked[: self.effort.best]
         arms = (NO_PENALTY, *best, *neighbours(best[0], ranked))
@@ -130,7 +130,9 @@ class Trial:
     def _responses(self, outcome: Outcome, method: str) -> tuple[Response, ...]:
         import torch
 
-        judges = [each for each, split in zip(outcome.losses, outcome.splits, strict=True) if split.on_val or not self.shifted]
+        judges = [
+            each for each, split in zip(outcome.losses, outcome.splits, strict=True) if split.on_val or not self.shifted
+        ]
         rows = torch.cat(judges, 1)
         behind = rows - rows[int(rows.mean(1).argmin())]
         gains = self._gains(outcome, rows)
@@ -235,14 +237,15 @@ def _pool(session: Session) -> Pool:
     if val is None or val.labels is None:
         return Pool(inputs=dict(train.inputs), labels=train.labels)
     inputs = {name: torch.cat([each, val.inputs[name]]) for name, each in train.inputs.items()}
-    return Pool(inputs=inputs, labels=torch.cat([train.labels, val.labels]))
+    labels = torch.cat([each.labels for each in (train, val) if each.labels is not None])
+    return Pool(inputs=inputs, labels=labels)
 
 
 def _base_losses(session: Session) -> Tensor | None:
     """Return the loss of the model as it is on every validation row."""
     import torch
 
-    if session.val is None or session.loss is None:
+    if session.val is None or session.loss is None or session.val.labels is None:
         return None
     with torch.no_grad():
         pieces = [session.loss.per_example(session.runner(x), y) for x, y in session.val.batches(session.batch_size)]

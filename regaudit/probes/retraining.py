@@ -72,7 +72,9 @@ class Retraining:
         self._starts: dict[int, Tensor] = {}
         self._size = 0  # members of the traced step
 
-    def train(self, arms: Sequence[Arm], splits: Sequence[Split], seeds: Sequence[int], pool: Pool, steps: int) -> Tensor:
+    def train(
+        self, arms: Sequence[Arm], splits: Sequence[Split], seeds: Sequence[int], pool: Pool, steps: int
+    ) -> Tensor:
         """Train a network for every penalty and every split.
 
         Args:
@@ -132,7 +134,9 @@ class Retraining:
         if not all(each.is_floating_point() for each in inputs.values()):
             return None
         generator = torch.Generator().manual_seed(self.session.seed)
-        noisy = {name: x + _NOISE * x.std() * torch.randn(x.shape, generator=generator).to(x) for name, x in inputs.items()}
+        noisy = {
+            name: x + _NOISE * x.std() * torch.randn(x.shape, generator=generator).to(x) for name, x in inputs.items()
+        }
 
         def change(weights: Tensor) -> Tensor:
             plain, moved = (run(self.runner, each, self._named(weights)) for each in (inputs, noisy))
@@ -167,16 +171,22 @@ class Retraining:
         from torch.fx.experimental.proxy_tensor import make_fx
 
         if self._gradient is None:
-            gradient = torch.vmap(torch.func.grad(self._objective), randomness="different")
+
+            def gradient(*args: Tensor) -> Tensor:  # what is traced may be no bound method
+                found: Tensor = torch.vmap(torch.func.grad(self._objective), randomness="different")(*args)
+                return found
+
             with differentiable(self.runner.network):
-                self._gradient = make_fx(lambda *args: gradient(*args))(weights, activity, inputs, labels)  # no bound method
+                self._gradient = make_fx(gradient)(weights, activity, inputs, labels)
         return self._gradient(weights, activity, inputs, labels)
 
     def _objective(self, weights: Tensor, activity: Tensor, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
         output, seen = observe(self.runner, inputs, self._named(weights))
         outputs = [seen[name].activity for name in self.active if name in seen]
         absolute, squares = sum(y.abs().sum() for y in outputs), sum(y.square().sum() for y in outputs)
-        return self.loss.per_example(output, labels).mean() + (activity[0] * absolute + activity[1] * squares) / len(labels)
+        return self.loss.per_example(output, labels).mean() + (activity[0] * absolute + activity[1] * squares) / len(
+            labels
+        )
 
     def _named(self, weights: Tensor) -> dict[str, Tensor]:
         pieces = weights.split(self.sizes)
@@ -189,7 +199,9 @@ class Retraining:
         pieces = start.split(self.sizes)
         is_kernel = self.kernels.split(self.sizes)
         rates = [
-            torch.full_like(x, min(LEARNING_RATE, _SHARE_OF_SPREAD * float(x.square().mean().sqrt()) if k.any() else LEARNING_RATE))
+            torch.full_like(
+                x, min(LEARNING_RATE, _SHARE_OF_SPREAD * float(x.square().mean().sqrt()) if k.any() else LEARNING_RATE)
+            )
             for x, k in zip(pieces, is_kernel, strict=True)
         ]
         return torch.cat(rates)
@@ -231,7 +243,7 @@ def _trainable(network: Network) -> Network:
         if isinstance(module, _batch_norms()):
             module.track_running_stats = False
             module.running_mean = module.running_var = module.num_batches_tracked = None
-        elif isinstance(module, torch.nn.modules.dropout._DropoutNd):  # noqa: SLF001
+        elif isinstance(module, torch.nn.modules.dropout._DropoutNd):
             module.train()
     return network
 
@@ -239,7 +251,7 @@ def _trainable(network: Network) -> Network:
 def _batch_norms() -> type:
     import torch
 
-    return torch.nn.modules.batchnorm._BatchNorm  # noqa: SLF001
+    return torch.nn.modules.batchnorm._BatchNorm
 
 
 def _sites(session: Session) -> tuple[Tensor, Tensor, tuple[str, ...]]:

@@ -38,7 +38,8 @@ def relative(path: str) -> str:
 
 def uri(path: str) -> str:
     """Return a path as a relative URI reference: percent-encoded, no scheme, no control characters."""
-    return quote(relative(path), safe="/") or "model"
+    # a file name on Linux may be any bytes, which Python hands on as lone surrogates
+    return quote(relative(path).encode("utf-8", "surrogatepass"), safe="/")
 
 
 def place(finding: Finding) -> str:

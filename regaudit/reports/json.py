@@ -25,6 +25,7 @@ SCHEMA = Path(__file__).parent / "schema" / f"report-{SCHEMA_VERSION}.schema.jso
 
 # Enough to tell float32 values apart (9) and to compare reports; fewer than where platforms begin to differ (13).
 SIGNIFICANT_DIGITS = 12
+DRAWN_DIGITS = 4  # of what is only drawn
 
 Object = dict[str, Any]
 
@@ -149,6 +150,19 @@ def _layer(audit: LayerAudit) -> Object:
         "parameters": layer.size,
         **_measured(audit.measurements),
         "skips": _skips(audit.skips),
+        "profile": _profile(audit.profile),
+    }
+
+
+def _profile(profile: records.Profile | None) -> Object | None:
+    """Return what a picture needs, with the digits that a picture shows."""
+    if profile is None:
+        return None
+    return {
+        "counts": list(profile.counts),
+        "reach": profile.reach,
+        "ranks": list(profile.ranks),
+        "singular_values": [float(f"{each:.{DRAWN_DIGITS}g}") for each in profile.singular_values],
     }
 
 

@@ -5,9 +5,7 @@ A new rule is one file here that defines a `RULE`, and its entry in `RULES`.
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, defaultdict
-from dataclasses import replace
+from collections import defaultdict
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -23,6 +21,7 @@ from regaudit.rules import (
     activity_unstable_scale,
     adapter_no_effect,
     audit_incomplete,
+    baseline_stale,
     bias_dominance,
     declared_penalty_before_norm,
     declared_penalty_invisible,
@@ -50,11 +49,16 @@ from regaudit.rules import (
     norm_invalid_variance,
     norm_zero_scale,
     pages,
+    pattern_unmatched,
     precision_half_range,
+    waiver_expired,
+    waiver_unused,
 )
+from regaudit.rules.base import applied
+from regaudit.rules.fingerprints import with_fingerprints
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
 
     from regaudit.rules.base import Rule
 
@@ -95,25 +99,30 @@ RULES: tuple[Rule, ...] = (
     file_unreadable_tensor.RULE,
     file_unknown_global.RULE,
     audit_incomplete.RULE,
+    waiver_unused.RULE,
+    waiver_expired.RULE,
+    pattern_unmatched.RULE,
+    baseline_stale.RULE,
 )
 
 _RANK = {severity: rank for rank, severity in enumerate(Severity)}
 
 
-def run(audit: Audit) -> tuple[Finding, ...]:
+def run(audit: Audit, thresholds: Mapping[str, Mapping[str, float]] | None = None) -> tuple[Finding, ...]:
     """Run every rule.
 
     Args:
         audit: With everything filled in up to the effects.
+        thresholds: Other numbers to compare with: by the rule's code, then by the threshold's key.
 
     Returns:
         The findings, worst first, then in the order of the layers (findings about the file come before them). On one
         layer a finding is left out where another, at least as severe, explains it.
     """
-    found = [each for rule in RULES for each in rule.check(audit)]
+    found = [each for rule in RULES for each in _checked(rule, audit, (thresholds or {}).get(rule.code, {}))]
     position = {each.layer.name: index for index, each in enumerate(audit.layers)}
     kept = sorted(_root_causes(found), key=lambda f: (_RANK[f.severity], position.get(f.layer, -1)))
-    return tuple(_with_fingerprints(kept))
+    return with_fingerprints(kept, audit)
 
 
 def find(code_or_name: str) -> Rule:
@@ -143,6 +152,11 @@ def explain(rule: Rule) -> str:
     return pages.plain(rule)
 
 
+def _checked(rule: Rule, audit: Audit, thresholds: Mapping[str, float]) -> list[Finding]:
+    with applied(thresholds):
+        return list(rule.check(audit))
+
+
 def _root_causes(found: list[Finding]) -> list[Finding]:
     supersedes = {rule.name: rule.supersedes for rule in RULES}
     on_layer: dict[str, list[Finding]] = defaultdict(list)
@@ -157,21 +171,6 @@ def _root_causes(found: list[Finding]) -> list[Finding]:
             for other in on_layer[each.layer]
         )
     ]
-
-
-def _with_fingerprints(findings: list[Finding]) -> Iterator[Finding]:
-    """Yield the findings with what identifies them across runs.
-
-    Rule, place and metric, never values, which change with every epoch; a second one of the same three is numbered.
-    """
-    seen: Counter[str] = Counter()
-    for each in findings:
-        identity = "\0".join((each.rule, each.layer or each.tensor, each.metric))
-        seen[identity] += 1
-        if seen[identity] > 1:
-            identity += f"\0{seen[identity]}"
-        digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
-        yield replace(each, fingerprint=f"rga1:{digest[:32]}")
 
 
 def _spelled(word: str) -> str:

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DRIVEN = Threshold(
-    "units that their bias decides", 0.5, "of the units",
+    "driven-units", "units that their bias decides", 0.5, "of the units",
     "calibrated: below 0.1 in small trained nets, but for kernels that a penalty has shrunk (0.84 to 0.94)",
 )  # fmt: skip
-MIN_UNITS = Threshold("units of the layer", 8, "units", "choice: of fewer units a share says little")
+MIN_UNITS = Threshold("min-units", "units of the layer", 8, "units", "choice: of fewer units a share says little")
 
 
 def _check(audit: Audit) -> Iterator[Finding]:

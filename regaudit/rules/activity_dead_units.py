@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEAD = Threshold(
-    "dead units, for a note", 0.2, "of the units",
+    "dead-units", "dead units, for a note", 0.2, "of the units",
     "calibrated: 0 in small nets trained with mild penalties, 23% to 44% with a kernel penalty that is too strong",
 )  # fmt: skip
 NEARLY_ALL = Threshold(
-    "dead units, for a warning", 0.9, "of the units",
+    "nearly-all", "dead units, for a warning", 0.9, "of the units",
     "choice: beyond the 70% that Voita et al. (2023) saw in layers of working language models",
 )  # fmt: skip
 

@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ALIKE = Threshold(
-    "units that correlate above 0.95 with an earlier one", 0.75, "of the units",
+    "alike-units", "units that correlate above 0.95 with an earlier one", 0.75, "of the units",
     "calibrated: 42% in a small transformer without a penalty, 78% to 97% under strong kernel penalties",
 )  # fmt: skip
-MIN_SIDE = Threshold("inputs, and units, of the layer", 8, "", "choice: fewer have no room for units that differ")
+MIN_SIDE = Threshold(
+    "min-side", "inputs, and units, of the layer", 8, "", "choice: fewer have no room for units that differ"
+)
 
 
 def _check(audit: Audit) -> Iterator[Finding]:

@@ -30,8 +30,10 @@ from regaudit.rules.kernels import MAPS, number, which
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SIZE = Threshold("largest output", 100.0, "", "Sun et al. 2024: magnitude above 100")
-RATIO = Threshold("largest output over the median", 1000.0, "times", "Sun et al. 2024: about 1,000 times the median")
+SIZE = Threshold("size", "largest output", 100.0, "", "Sun et al. 2024: magnitude above 100")
+RATIO = Threshold(
+    "over-median", "largest output over the median", 1000.0, "times", "Sun et al. 2024: about 1,000 times the median"
+)
 
 
 def _check(audit: Audit) -> Iterator[Finding]:

@@ -29,7 +29,7 @@ from regaudit.rules.batch import is_drawn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COUNT = Threshold("outputs that are not finite", 0, "", "definition: one is enough")
+COUNT = Threshold("nonfinite", "outputs that are not finite", 0, "", "definition: one is enough")
 
 
 def _check(audit: Audit) -> Iterator[Finding]:

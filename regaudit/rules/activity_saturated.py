@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SATURATED = Threshold(
-    "outputs at the flat ends", 0.5, "of the outputs",
+    "saturated", "outputs at the flat ends", 0.5, "of the outputs",
     "the limit of Amazon SageMaker Debugger for a layer; 9% at most in small trained nets",
 )  # fmt: skip
-STUCK = Threshold("units that never leave them", 0.5, "of the units", "as above, of units that no row moves")
+STUCK = Threshold(
+    "stuck-units", "units that never leave them", 0.5, "of the units", "as above, of units that no row moves"
+)
 
 
 def _check(audit: Audit) -> Iterator[Finding]:

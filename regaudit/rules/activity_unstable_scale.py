@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 GROWTH = Threshold(
-    "growth over all hidden layers", 1e4, "times",
+    "growth", "growth over all hidden layers", 1e4, "times",
     "choice: half precision spans 65,504 above 1, so the model has used up most of it",
 )  # fmt: skip
-STEADY = Threshold("rank correlation with depth", 0.9, "", "choice: nearly every layer adds to it")
+STEADY = Threshold("steady", "rank correlation with depth", 0.9, "", "choice: nearly every layer adds to it")
 
 
 def _check(audit: Audit) -> Iterator[Finding]:

@@ -28,7 +28,7 @@ from regaudit.rules.base import Rule, Threshold
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LARGEST = Threshold("largest weight of the product", 0.0, "in the unit of the weights", "definition")
+LARGEST = Threshold("largest", "largest weight of the product", 0.0, "in the unit of the weights", "definition")
 _SHOWN = 3  # names that a message lists
 
 
@@ -57,6 +57,7 @@ RULE = Rule(
     page=__doc__,
     severity=Severity.INFO,
     confidence=Confidence.HIGH,
+    publish=Severity.WARN,
     thresholds=(LARGEST,),
     roles=(Role.ADAPTER,),
     check=_check,

@@ -28,7 +28,7 @@ from regaudit.rules.base import Rule, Threshold
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SKIPPED = Threshold("tensors that were skipped and block", 0, "tensors", "definition")
+SKIPPED = Threshold("skipped", "tensors that were skipped and block", 0, "tensors", "definition")
 _SHOWN = 3  # reasons that a message lists
 
 

@@ -6,22 +6,50 @@ A rule's page is the docstring of its module: a summary line, then the sections 
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from regaudit.records import Audit, Confidence, Finding, Role, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+
+_values: ContextVar[Mapping[str, float] | None] = ContextVar("regaudit_thresholds", default=None)
 
 
 class Threshold(NamedTuple):
-    """A number that a rule compares with: what it bounds, in which unit, and where it comes from."""
+    """A number that a rule compares with: what it bounds, in which unit, and where it comes from.
 
+    `key` is its word in the configuration (`[rules.RULE] key = 4.0`), unlike that of any other of the same rule.
+    """
+
+    key: str
     name: str
-    value: float
+    default: float
     unit: str
     source: str
+
+    @property
+    def value(self) -> float:
+        """What holds now: the user's number for the rule that runs, or the default."""
+        return (_values.get() or {}).get(self.key, self.default)
+
+
+@contextmanager
+def applied(values: Mapping[str, float]) -> Iterator[None]:
+    """Let other thresholds hold inside of the block, in this thread: those of one rule, by their keys."""
+    token = _values.set(values)
+    try:
+        yield
+    finally:
+        _values.reset(token)
+
+
+def found_by_policy(audit: Audit) -> Iterator[Finding]:
+    """Return no findings: what is wrong with a policy shows over all inputs of a run, and `policy` finds it."""
+    return iter(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +67,8 @@ class Rule:
         thresholds: Every number it compares with.
         roles: The layers it looks at; () where it looks at the file or at every layer.
         supersedes: Names of rules whose findings on the same layer this one explains.
+        publish: How bad it is in a file that others will download, where that is worse (preset `publish`).
+        is_optional: It runs only where it is asked for (preset `all`, `extend-select`).
         since: First version that has it.
     """
 
@@ -51,6 +81,8 @@ class Rule:
     thresholds: tuple[Threshold, ...] = ()
     roles: tuple[Role, ...] = ()
     supersedes: tuple[str, ...] = ()
+    publish: Severity | None = None
+    is_optional: bool = False
     since: str = "0.1.0"
 
     @property

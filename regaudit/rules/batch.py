@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROWS = Threshold(
-    "rows (examples times positions) to be sure", 1000, "rows",
+    "min-rows", "rows (examples times positions) to be sure", 1000, "rows",
     "rule of three (Hanley & Lippman-Hand 1983): never in 1,000 rows bounds the rate by 0.3%",
 )  # fmt: skip
 EXAMPLES = Threshold(
-    "examples to be sure", 100, "examples",
+    "min-examples", "examples to be sure", 100, "examples",
     "choice: positions of one example are alike, so many rows of few examples are few",
 )  # fmt: skip
 

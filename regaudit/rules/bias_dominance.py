@@ -37,22 +37,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DOMINATED = Threshold(
-    "units with |b| above 3·‖w‖", 0.3, "of the units",
+    "dominated-units", "units with |b| above 3·‖w‖", 0.3, "of the units",
     "calibrated: 22% in Silero VAD's conv3; more only in small nets whose kernels have shrunk",
 )  # fmt: skip
 SCALE = Threshold(
-    "rms(b) over the norm of a row at initialisation", 3.0, "times",
+    "bias-scale", "rms(b) over the norm of a row at initialisation", 3.0, "times",
     "calibrated: at most 1.1 in 300 small nets, many with kernels that have shrunk below their biases",
 )  # fmt: skip
 RECURRENT_SCALE = Threshold(
-    "the same, in a recurrent gate", 20.0, "times",
+    "recurrent-bias-scale", "the same, in a recurrent gate", 20.0, "times",
     "a forget bias of 1 (Jozefowicz et al. 2015, Keras' default) on one input and 128 units has 8",
 )  # fmt: skip
 OUTPUT_SCALE = Threshold(
-    "the same, in an output of 16 units or more", 8.0, "times",
+    "output-bias-scale", "the same, in an output of 16 units or more", 8.0, "times",
     "log-frequencies of 50,000 classes have a standard deviation of about 3, 5 times torch's initial row norm of 0.58",
 )  # fmt: skip
-MIN_OUTPUTS = Threshold("units of an output", 16, "units", "fewer outputs are means of targets or a few class priors")
+MIN_OUTPUTS = Threshold(
+    "min-outputs", "units of an output", 16, "units", "fewer outputs are means of targets or a few class priors"
+)
 
 
 def _check(audit: Audit) -> Iterator[Finding]:

@@ -30,5 +30,6 @@ RULE: Rule = Rule(
     page=__doc__,
     severity=Severity.INFO,
     confidence=Confidence.HIGH,
+    publish=Severity.WARN,
     check=lambda audit: from_remarks(RULE, CONTAINS_CODE, audit),
 )

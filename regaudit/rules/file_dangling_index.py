@@ -30,5 +30,6 @@ RULE: Rule = Rule(
     page=__doc__,
     severity=Severity.WARN,
     confidence=Confidence.HIGH,
+    publish=Severity.ERROR,
     check=lambda audit: from_remarks(RULE, DANGLING_INDEX, audit),
 )

@@ -31,5 +31,6 @@ RULE: Rule = Rule(
     page=__doc__,
     severity=Severity.INFO,
     confidence=Confidence.MEDIUM,
+    publish=Severity.WARN,
     check=lambda audit: from_remarks(RULE, UNKNOWN_GLOBAL, audit),
 )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 IGNORED = Threshold(
-    "inputs with less than 1% of the usual sensitivity", 0.2, "of the inputs that vary",
+    "ignored", "inputs with less than 1% of the usual sensitivity", 0.2, "of the inputs that vary",
     "choice: a fifth of the data has no effect; healthy small nets have none",
 )  # fmt: skip
 

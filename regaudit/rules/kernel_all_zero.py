@@ -31,8 +31,9 @@ from regaudit.rules.kernels import MAPS, inputs, kernel_of, kernels
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LARGEST = Threshold("largest weight", 0, "in the unit of the weights", "definition")
+LARGEST = Threshold("largest", "largest weight", 0, "in the unit of the weights", "definition")
 MIN_ROWS = Threshold(
+    "min-rows",
     "rows of an embedding",
     16,
     "rows",

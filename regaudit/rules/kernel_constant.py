@@ -29,8 +29,10 @@ from regaudit.rules.kernels import MAPS, kernel_of, kernels, number
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RANGE = Threshold("largest minus smallest weight", 0, "in the unit of the weights", "definition")
-MIN_SIZE = Threshold("weights in the kernel", 64, "weights", "choice: a smaller one may be a fixed averaging filter")
+RANGE = Threshold("range", "largest minus smallest weight", 0, "in the unit of the weights", "definition")
+MIN_SIZE = Threshold(
+    "min-weights", "weights in the kernel", 64, "weights", "choice: a smaller one may be a fixed averaging filter"
+)
 ROLES = (*(role for role in MAPS if role is not Role.DEPTHWISE), Role.EMBEDDING)
 
 

@@ -46,22 +46,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EXACT = Threshold(
-    "units of exactly zero weights", 0.05, "of the units",
+    "zero-units", "units of exactly zero weights", 0.05, "of the units",
     "calibrated: healthy models have none; gradient descent leaves no exact zeros",
 )  # fmt: skip
 DECAYED = Threshold(
-    "units below 1e-3 of the median norm", 0.25, "of the units",
+    "small-units", "units below 1e-3 of the median norm", 0.25, "of the units",
     "choice: a quarter of the layer; in small nets an L2 penalty alone turned off up to 44%, all in shrunk layers",
 )  # fmt: skip
 GROWTH = Threshold(
-    "growth of the kernel over its initialisation", 1.0, "",
+    "growth", "growth of the kernel over its initialisation", 1.0, "",
     "calibrated: where a penalty alone turned off a quarter of a layer, its growth is 0.4 or less",
 )  # fmt: skip
 BY_CHANCE = Threshold(
-    "units of exactly zero weights over what scattered zeros give", 3.0, "times",
+    "by-chance", "units of exactly zero weights over what scattered zeros give", 3.0, "times",
     "choice: a share z of scattered zeros leaves z^fan_in of the units without weights",
 )  # fmt: skip
-MIN_FAN_IN = Threshold("weights of a unit", 4, "weights", "choice: a unit of fewer weights loses all by single zeros")
+MIN_FAN_IN = Threshold(
+    "min-fan-in", "weights of a unit", 4, "weights", "choice: a unit of fewer weights loses all by single zeros"
+)
 ROLES = (*MAPS, Role.EMBEDDING)
 
 

@@ -34,9 +34,11 @@ from regaudit.rules.kernels import MAPS, copies_inputs, kernel_of, kernels
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MIN_SIZE = Threshold("weights in the kernel", 16, "weights", "smaller kernels may be equal by chance in 8-bit formats")
+MIN_SIZE = Threshold(
+    "min-weights", "weights in the kernel", 16, "weights", "smaller kernels may be equal by chance in 8-bit formats"
+)
 GROUPS = Threshold(
-    "groups of equal kernels", 1, "groups",
+    "groups", "groups of equal kernels", 1, "groups",
     "more than one is a pattern: torch's fresh nn.TransformerEncoder copies one block into all",
 )  # fmt: skip
 ROLES = (*MAPS, Role.EMBEDDING)

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REPEATED = Threshold(
-    "units that repeat an earlier one", 0.05, "of the units",
+    "repeated-units", "units that repeat an earlier one", 0.05, "of the units",
     "calibrated: healthy models have none of exactly equal rows",
 )  # fmt: skip
 MIN_FAN_IN = Threshold(
-    "weights of a unit", 8, "weights", "8 weights of 7 bits each are equal by chance once in 7e16 pairs of rows",
+    "min-fan-in", "weights of a unit", 8, "weights", "8 weights of 7 bits each are equal by chance once in 7e16 pairs of rows",
 )  # fmt: skip
 ROLES = tuple(role for role in MAPS if role is not Role.DEPTHWISE)
 

@@ -45,14 +45,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 EXACT = Threshold(
-    "inputs of exactly zero weights", 0.05, "of the inputs",
+    "zero-inputs", "inputs of exactly zero weights", 0.05, "of the inputs",
     "calibrated: healthy models have none; gradient descent leaves no exact zeros",
 )  # fmt: skip
 BY_CHANCE = Threshold(
-    "inputs of exactly zero weights over what scattered zeros give", 3.0, "times",
+    "by-chance", "inputs of exactly zero weights over what scattered zeros give", 3.0, "times",
     "choice: a share z of scattered zeros leaves z^(out·taps) of the inputs without weights",
 )  # fmt: skip
-MIN_UNITS = Threshold("units", 4, "units", "choice: with fewer units an input loses all its weights by single zeros")
+MIN_UNITS = Threshold(
+    "min-units", "units", 4, "units", "choice: with fewer units an input loses all its weights by single zeros"
+)
 ROLES = tuple(role for role in MAPS if role is not Role.DEPTHWISE)
 
 

@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ZEROS = Threshold(
-    "exact zeros among the live weights", 0.5, "of the weights",
+    "zeros", "exact zeros among the live weights", 0.5, "of the weights",
     "calibrated: healthy models have below 1e-6; 2:4 pruning gives 0.5, in many kernels",
 )  # fmt: skip
-OTHERS = Threshold("other kernels as sparse", 0.1, "of the kernels", "choice: beyond it sparsity is the model's style")
+OTHERS = Threshold(
+    "others", "other kernels as sparse", 0.1, "of the kernels", "choice: beyond it sparsity is the model's style"
+)
 ROLES = (*MAPS, Role.EMBEDDING)
 
 

@@ -36,28 +36,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SHARE = Threshold(
-    "share of the energy in the largest weights", 0.25, "of Σw²",
+    "energy", "share of the energy in the largest weights", 0.25, "of Σw²",
     "calibrated: 5% in MiniLM's outlier channels; above it only with heavy tails (Silero VAD's conv4: 72%)",
 )  # fmt: skip
 ABOVE_BULK = Threshold(
-    "largest weight over the largest of a Gaussian bulk", 25.0, "times",
+    "over-bulk", "largest weight over the largest of a Gaussian bulk", 25.0, "times",
     "calibrated: with 25% of the energy and an ordinary bulk, healthy models stay below 5",
 )  # fmt: skip
 ABOVE_HEAVY_BULK = Threshold(
-    "the same, where rows have heavy tails", 1000.0, "times", "calibrated: 190 in Silero VAD's conv4, whose tail is its own"
+    "over-heavy-bulk", "the same, where rows have heavy tails", 1000.0, "times", "calibrated: 190 in Silero VAD's conv4, whose tail is its own"
 )  # fmt: skip
 ROW_SHAPE = Threshold(
-    "rms over mean |w| within rows", 1.6, "",
+    "row-shape", "rms over mean |w| within rows", 1.6, "",
     "calibrated: 1.25 is Gaussian, 1.41 Laplace; Silero VAD's heavy-tailed conv3 and conv4 have 1.72 and 2.03",
 )  # fmt: skip
 ROW_LOW = Threshold(
-    "median row over the bulk, at least", 0.7, "times",
+    "row-low", "median row over the bulk, at least", 0.7, "times",
     "calibrated: small nets that L1 made sparse have below 0.66; a single outlier leaves 0.95 to 1.1",
 )  # fmt: skip
 ROW_HIGH = Threshold(
-    "median row over the bulk, at most", 1.5, "times", "calibrated: as above; sparse outputs have 6 to 9"
+    "row-high", "median row over the bulk, at most", 1.5, "times", "calibrated: as above; sparse outputs have 6 to 9"
 )
-MIN_SIZE = Threshold("weights in the kernel", 256, "weights", "in a smaller kernel a few weights are the kernel")
+MIN_SIZE = Threshold(
+    "min-weights", "weights in the kernel", 256, "weights", "in a smaller kernel a few weights are the kernel"
+)
 ROLES = (*MAPS, Role.EMBEDDING)
 _GAUSS = math.sqrt(math.pi / 2)  # rms over mean |w| of a Gaussian
 

@@ -35,18 +35,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ONE = Threshold(
-    "energy of the first direction", 1 - 1e-5, "of ‖W‖_F²",
+    "first-direction", "energy of the first direction", 1 - 1e-5, "of ‖W‖_F²",
     "calibrated: 0.9995 is the largest that an L2 penalty made of a small net; rank one rounded to bfloat16 has 1 - 1e-6",
 )  # fmt: skip
-MIN_SIDE = Threshold("smaller side, for rank one", 8, "rows or columns", "a narrow layer may need one direction only")
+MIN_SIDE = Threshold(
+    "min-side", "smaller side, for rank one", 8, "rows or columns", "a narrow layer may need one direction only"
+)
 RANK = Threshold(
-    "effective rank over the smaller side", 0.1, "", "calibrated: 0.21 in Silero VAD's conv4 is the lowest of real models"
+    "rank", "effective rank over the smaller side", 0.1, "", "calibrated: 0.21 in Silero VAD's conv4 is the lowest of real models"
 )  # fmt: skip
 CONDITION = Threshold(
-    "σ₁/σ_n", 1e8, "", "rounding of a float32 product of low rank: σ_n/σ₁ is about 1e-8 and below"
+    "condition", "σ₁/σ_n", 1e8, "", "rounding of a float32 product of low rank: σ_n/σ₁ is about 1e-8 and below"
 )  # fmt: skip
 MIN_WIDE = Threshold(
-    "smaller side, for low rank", 64, "rows or columns", "calibrated: penalties make small nets singular to 1e10 and more"
+    "min-wide", "smaller side, for low rank", 64, "rows or columns", "calibrated: penalties make small nets singular to 1e10 and more"
 )  # fmt: skip
 ROLES = (*MAPS, Role.EMBEDDING)
 

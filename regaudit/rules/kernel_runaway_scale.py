@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LARGE = Threshold(
-    "gain, or growth", 20.0, "times",
+    "gain", "gain, or growth", 20.0, "times",
     "calibrated: the largest gain on healthy models is 9.5, the largest growth 16 (the last layer of Silero VAD)",
 )  # fmt: skip
 RELATIVE = Threshold(
-    "the same over the median of the other kernels", 20.0, "times",
+    "over-median", "the same over the median of the other kernels", 20.0, "times",
     "calibrated: with a gain or growth of 3 or more, healthy models stay below 10",
 )  # fmt: skip
 SCALES: tuple[tuple[str, Callable[[LayerAudit], float | None]], ...] = (

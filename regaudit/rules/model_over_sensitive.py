@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SENSITIVE = Threshold(
-    "response to noise against that of a linear model", 10.0, "times",
+    "response", "response to noise against that of a linear model", 10.0, "times",
     "choice: noise of a tenth then moves the output as far as the data do",
 )  # fmt: skip
 NOISE = 0.1  # of each input's standard deviation: the σ of model.noise_sensitivity

@@ -29,7 +29,7 @@ from regaudit.rules.base import Rule, Threshold
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ALLOWED = Threshold("values that are not finite", 0, "values", "definition")
+ALLOWED = Threshold("nonfinite", "values that are not finite", 0, "values", "definition")
 
 
 def _check(audit: Audit) -> Iterator[Finding]:

@@ -29,7 +29,9 @@ from regaudit.rules.kernels import number
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SMALLEST = Threshold("smallest running variance", 0.0, "in squared units of the activity", "definition of a variance")
+SMALLEST = Threshold(
+    "smallest", "smallest running variance", 0.0, "in squared units of the activity", "definition of a variance"
+)
 
 
 def _check(audit: Audit) -> Iterator[Finding]:

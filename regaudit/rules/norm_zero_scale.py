@@ -29,7 +29,7 @@ from regaudit.rules.base import Rule, Threshold
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LARGEST = Threshold("largest |gamma|", 0.0, "", "definition")
+LARGEST = Threshold("largest", "largest |gamma|", 0.0, "", "definition")
 
 
 def _check(audit: Audit) -> Iterator[Finding]:

@@ -42,9 +42,9 @@ def plain(rule: Rule) -> str:
     for title in _SECTIONS:
         lines += ["", title, *_wrapped(rule.section(title), "  ")]
     if rule.thresholds:
-        lines += ["", "Thresholds"]
+        lines += ["", f"Thresholds ([tool.regaudit.rules.{rule.name}])"]
         for each in rule.thresholds:
-            lines += _wrapped(f"{each.name}: {_amount(each)} ({each.source})", "  ")
+            lines += _wrapped(f"{each.key} = {each.default:.10g}: {_said(each)} ({each.source})", "  ")
     if rule.roles:
         lines += ["", "Looks at", *_wrapped(", ".join(rule.roles), "  ")]
     return "\n".join([*lines, ""])
@@ -60,8 +60,10 @@ def _chapter(rule: Rule) -> str:
     for title in _SECTIONS:
         parts += [f"**{title}.** {escape(rule.section(title))}", ""]
     if rule.thresholds:
-        parts += ["| threshold | value | source |", "| --- | --- | --- |"]
-        parts += [f"| {escape(t.name)} | {escape(_amount(t))} | {escape(t.source)} |" for t in rule.thresholds]
+        parts += ["| key | threshold | value | source |", "| --- | --- | --- | --- |"]
+        parts += [
+            f"| `{t.key}` | {escape(t.name)} | {escape(_amount(t))} | {escape(t.source)} |" for t in rule.thresholds
+        ]
         parts.append("")
     if rule.roles:
         parts += [f"Looks at: {escape(', '.join(rule.roles))}.", ""]
@@ -73,8 +75,12 @@ def _levels(rule: Rule) -> str:
     return f"{kind}, {rule.confidence} confidence, since {rule.since}"
 
 
+def _said(threshold: Threshold) -> str:
+    return f"{threshold.name}, {threshold.unit}" if threshold.unit else threshold.name
+
+
 def _amount(threshold: Threshold) -> str:
-    return f"{threshold.value:.10g} {threshold.unit}".strip()
+    return f"{threshold.default:.10g} {threshold.unit}".strip()
 
 
 def _anchor(rule: Rule) -> str:

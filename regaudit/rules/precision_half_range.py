@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 FLOAT16_END = 65504.0  # IEEE 754 binary16: (2 - 2^-10)·2^15
 HALF = Threshold(
-    "largest value over the end of float16", 0.5, "", "choice: any input above 2 overflows; healthy models reach 0.001"
+    "half-range", "largest value over the end of float16", 0.5, "", "choice: any input above 2 overflows; healthy models reach 0.001"
 )  # fmt: skip
-CLIPPED = Threshold("8-bit weights at the end of the range", 1, "weights", "definition")
+CLIPPED = Threshold("clipped", "8-bit weights at the end of the range", 1, "weights", "definition")
 _EIGHT_BITS = frozenset({"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"})
 
 

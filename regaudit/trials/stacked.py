@@ -18,7 +18,7 @@ from regaudit.trials.optimizers import stepper
 from regaudit.trials.recipe import run_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from regaudit.probes.base import Loss, Network, Tensor
     from regaudit.trials.recipe import Job, Run
@@ -47,7 +47,7 @@ class Stacked:
         self.active = {p.layer for p in self.runner.places if role_of(network.get_submodule(p.module)) in KERNEL_ROLES}
         self._traced: dict[tuple[int, bool], Callable[..., Tensor]] = {}
 
-    def train(self, jobs: Sequence[Job]) -> list[Run]:
+    def train(self, jobs: Sequence[Job]) -> Iterator[list[Run]]:
         """Train a network for every job.
 
         Args:
@@ -70,7 +70,7 @@ class Stacked:
                 slope, buffers = self._slope(weights, buffers, coefficients[2], inputs, labels)
                 slope.addcmul_(coefficients[1], weights).addcmul_(coefficients[0], weights.sign())
                 step(weights, slope)
-        return self._judged(jobs, weights, buffers)
+        yield self._judged(jobs, weights, buffers)
 
     def _judged(self, jobs: Sequence[Job], weights: Tensor, buffers: Mapping[str, Tensor]) -> list[Run]:
         import torch

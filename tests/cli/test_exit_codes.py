@@ -41,7 +41,7 @@ def test_exit_code(program, model, broken, arguments, code):
     [
         (("inspct", "x"), "Did you mean"),
         (("inspect", "x", "--tensor"), "--tensors"),
-        (("inspect", "x", "-f", "jsn"), "--format cannot be 'jsn'; choose text or json. Did you mean json?"),
+        (("inspect", "x", "-f", "jsn"), "--format cannot be 'jsn'; choose text, json"),
         (("inspect", "x", "--color", "allways"), "Did you mean always?"),
         (("inspect", "x", "--spectrum", "ful"), "Did you mean full?"),
         (("check", "x", "--fail-on", "info"), "choose error or warn or never"),

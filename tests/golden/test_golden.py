@@ -41,7 +41,8 @@ def test_text(reports, golden, case, view):
 @pytest.mark.parametrize("reporter", REPORTERS, ids=lambda each: each.name)
 def test_every_format(reports, golden, case, reporter):
     content = reporter.render(reports[case])
-    golden(f"{case}{reporter.suffixes[0]}", content if isinstance(content, bytes) else content.encode())
+    suffix = next(iter(reporter.suffixes), f".{reporter.name}.txt")
+    golden(f"{case}{suffix}", content if isinstance(content, bytes) else content.encode())
 
 
 @pytest.mark.parametrize("case", sorted(each.parent.name for each in FIXTURES.glob("*/expected.json")))

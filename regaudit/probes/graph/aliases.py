@@ -55,7 +55,7 @@ class _Writing:
         made = {key for node in self._nodes for key in node.made()}
         nodes = [_copying(node) if self._copied.intersection(node.made()) else node for node in self._nodes]
         outside = [key for key in self._copied if key not in made]
-        renamed = {key: ("copy of", key) for key in outside}
+        renamed: dict[Hashable, Hashable] = {key: ("copy of", key) for key in outside}
         copies = [
             Node(name=str(key), operator="clone", apply=_copy, arguments=(Ref(key),), outputs=(renamed[key],))
             for key in outside
@@ -81,7 +81,7 @@ class _Writing:
         """Return a node that gives its result a new name, or one that writes into a copy."""
         root, plain = self._root(key), _plain(node.apply)
         if root == key and not self._views[root] and plain is not None:
-            made = next(node.made(), None) or ("written", len(self._nodes))
+            made = next(node.made(), ("written", len(self._nodes)))
             self._newest = {old: made if new == key else new for old, new in self._newest.items()} | {key: made}
             return replace(node, apply=aten.function(node.operator, plain), outputs=(made,))
         self._copied.add(root)
@@ -106,7 +106,7 @@ def _is_view(called: Any) -> bool:  # noqa: ANN401
 
 def _plain(called: Any) -> Any:  # noqa: ANN401
     """Return the operator that does the same and writes nowhere, None where torch has none."""
-    found = aten.find(f"torch.ops.aten.{aten.plain_name(called)}.{called._overloadname}")  # noqa: SLF001
+    found = aten.find(f"torch.ops.aten.{aten.plain_name(called)}.{called._overloadname}")
     return None if found is None else found[1]
 
 

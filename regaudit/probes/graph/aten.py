@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from regaudit.probes.graph.layers import Slots
+from regaudit.probes.graph.recurrent import RECURRENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,15 +33,15 @@ broadcast_to bucketize cat cdist ceil celu chunk clamp clamp_max clamp_min clip 
 contiguous conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution copy copysign cos cosh
 cosine_similarity cross cummax cummin cumprod cumsum detach diag diag_embed diagonal diff div divide dot einsum elu embedding
 eq erf erfc erfinv exp exp2 expand expand_as expm1 eye fill flatten flip floor floor_divide fmax fmin fmod frac full full_like
-gather ge gelu glu grid_sampler_2d group_norm gru gt hardshrink hardsigmoid hardswish hardtanh heaviside hypot im2col index
+gather ge gelu glu grid_sampler_2d group_norm gt hardshrink hardsigmoid hardswish hardtanh heaviside hypot im2col index
 index_add index_copy index_fill index_put index_select instance_norm isfinite isinf isnan isneginf isposinf item kthvalue
 layer_norm le leaky_relu lerp lift_fresh_copy linalg_norm linalg_vector_norm linear linspace log log10 log1p log2 log_sigmoid
-log_sigmoid_forward log_softmax logaddexp logaddexp2 logical_and logical_not logical_or logical_xor logit logsumexp lstm lt
+log_sigmoid_forward log_softmax logaddexp logaddexp2 logical_and logical_not logical_or logical_xor logit logsumexp lt
 masked_fill masked_scatter masked_select matmul max max_pool1d max_pool2d max_pool3d max_pool2d_with_indices
 max_pool3d_with_indices maximum mean median meshgrid min minimum mish mm movedim mul multiply mv nan_to_num narrow ne neg
 negative new_full new_ones new_zeros nonzero norm ones ones_like outer pad permute pixel_shuffle pixel_unshuffle pow prelu prod
 reciprocal reflection_pad1d reflection_pad2d reflection_pad3d relu relu6 remainder repeat repeat_interleave replication_pad1d
-replication_pad2d replication_pad3d reshape reshape_as resolve_conj resolve_neg rms_norm rnn_relu rnn_tanh roll rot90 round
+replication_pad2d replication_pad3d reshape reshape_as resolve_conj resolve_neg rms_norm roll rot90 round
 rrelu rsqrt rsub scalar_tensor scaled_dot_product_attention scatter scatter_add scatter_reduce searchsorted select
 select_scatter selu sgn sigmoid sign silu sin sinc sinh slice slice_scatter softmax softplus softshrink sort special_erf
 special_expit special_log1p special_logit split split_with_sizes sqrt square squeeze stack std std_mean sub subtract sum
@@ -97,6 +98,8 @@ def find(target: str) -> tuple[str, Any] | None:
     plain = name.rstrip("_")
     if not (plain in ALLOWED or plain in CHECKS or plain in INSTEAD) or name not in {plain, f"{plain}_"}:
         return None
+    if plain in RECURRENT and overload != "input":  # packed sequences
+        return None
     import torch
 
     packet = getattr(torch.ops.aten, name, None)
@@ -107,7 +110,7 @@ def find(target: str) -> tuple[str, Any] | None:
 
 def plain_name(called: Any) -> str:  # noqa: ANN401
     """Return the name of an operator without its overload, and as if it did not write in place."""
-    return str(called._schema.name).rpartition("::")[2].rstrip("_")  # noqa: SLF001, torch shows it nowhere else
+    return str(called._schema.name).rpartition("::")[2].rstrip("_")
 
 
 def function(name: str, called: Any) -> Callable[..., Any]:  # noqa: ANN401
@@ -139,13 +142,17 @@ def _log_softmax(x: Tensor, dim: int, _: bool = False) -> Tensor:  # noqa: FBT00
     return x.log_softmax(dim)
 
 
-def _batch_norm(x: Tensor, weight: Any, bias: Any, mean: Any, variance: Any, _: Any, momentum: float, eps: float, *__: Any) -> Tensor:  # noqa: ANN401
+def _batch_norm(
+    x: Tensor, weight: Any, bias: Any, mean: Any, variance: Any, _: Any, momentum: float, eps: float, *__: Any
+) -> Tensor:
     from torch.nn import functional
 
     return functional.batch_norm(x, mean, variance, weight, bias, mean is None, momentum, eps)
 
 
-def _batch_norm_alone(x: Tensor, weight: Any, bias: Any, mean: Any, variance: Any, momentum: float, eps: float) -> tuple[Any, ...]:  # noqa: ANN401
+def _batch_norm_alone(
+    x: Tensor, weight: Any, bias: Any, mean: Any, variance: Any, momentum: float, eps: float
+) -> tuple[Any, ...]:
     return _batch_norm(x, weight, bias, mean, variance, False, momentum, eps), None, None  # noqa: FBT003
 
 
@@ -168,14 +175,22 @@ def _rms_norm(x: Tensor, shape: Sequence[int], weight: Any = None, eps: float | 
     return functional.rms_norm(x, list(shape), weight, eps), None
 
 
-def _attention(q: Tensor, k: Tensor, v: Tensor, _: float = 0.0, causal: bool = False, **options: Any) -> tuple[Any, ...]:  # noqa: ANN401, FBT001, FBT002
+def _attention(
+    q: Tensor, k: Tensor, v: Tensor, _: float = 0.0, causal: bool = False, **options: Any
+) -> tuple[Any, ...]:
     from torch.nn import functional
 
     return functional.scaled_dot_product_attention(q, k, v, is_causal=causal, **options), None
 
 
 def _attention_alone(
-    q: Tensor, k: Tensor, v: Tensor, mask: Any = None, _: float = 0.0, causal: bool = False, **options: Any  # noqa: ANN401, FBT001, FBT002
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Any = None,
+    _: float = 0.0,
+    causal: bool = False,
+    **options: Any,  # noqa: ANN401
 ) -> Tensor:
     from torch.nn import functional
 
@@ -216,6 +231,7 @@ INSTEAD: dict[str, Callable[..., Any]] = {
     "_scaled_dot_product_flash_attention_for_cpu": _attention,
     "scaled_dot_product_attention": _attention_alone,
     **dict.fromkeys(("_unsafe_view", "view", "view_copy"), _reshape),
+    **RECURRENT,
     "empty": _zeros,
     "empty_like": _zeros_like,
     "new_empty": _new_zeros,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from regaudit.probes.graph.nodes import Node
 
 MAX_ELEMENTS = 1 << 31  # of one value: 8 GiB of float32; a batch of 256 through ResNet-50's widest layer is 2^28
+_MOST_AXES = 64  # torch's own limit
 _UNKNOWN_MEMORY = 64 << 30  # where the system does not tell how much it has
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -82,24 +83,32 @@ def _results(node: Node, arguments: Sequence[Any], options: Mapping[str, Any]) -
     """Yield what a call would return, as tensors without memory; nothing where that depends on values."""
     import torch
 
-    taken = [_without_memory(each) for each in arguments]
-    named = {key: _without_memory(each) for key, each in options.items()}
-    try:
-        with torch.no_grad():
-            result = node.apply(*taken, **named)
-    except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError):
-        # Either the call fails on real tensors too, and says so then, or it needs their values: then its result is
-        # a selection of what it took, or a number.
-        return
+    result: Any = ()
+    for keeps in (True, False):
+        try:
+            # What watches the functions that the network calls must not see this one.
+            with torch.no_grad(), torch._C.DisableTorchFunction():
+                taken = [_without_memory(each, keeps=keeps and k > 0) for k, each in enumerate(arguments)]
+                named = {key: _without_memory(each) for key, each in options.items()}
+                result = node.apply(*taken, **named)
+            break
+        except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError):
+            # Either the call fails on real tensors too, and says so then, or it needs their values: then its result
+            # is a selection of what it took, or a number.
+            continue
     for each in result if isinstance(result, tuple | list) else (result,):
         if isinstance(each, torch.Tensor):
             yield each
 
 
-def _without_memory(argument: Any) -> Any:  # noqa: ANN401
+def _without_memory(argument: Any, *, keeps: bool = False) -> Any:  # noqa: ANN401
+    """Return an argument on the meta device; a short list of integers may be a shape and can be kept."""
     import torch
 
     if isinstance(argument, torch.Tensor):
+        is_shape = argument.ndim <= 1 and argument.numel() <= _MOST_AXES and not argument.is_floating_point()
+        if keeps and is_shape:
+            return argument
         return argument.to("meta")
     if isinstance(argument, list):
         return [_without_memory(each) for each in argument]

@@ -128,7 +128,7 @@ def _coded(codes: dict[int, str]) -> Callable[[object, object], Any]:
 _SINGLE: dict[str, Callable[[Any, Any], Any]] = {
     "as_tensor": _tensor,
     "as_optional_tensor": _optional,
-    "as_none": lambda value, named: None,  # noqa: ARG005
+    "as_none": lambda value, named: None,
     "as_int": _integer,
     "as_float": _float,
     "as_bool": _boolean,
@@ -138,8 +138,8 @@ _SINGLE: dict[str, Callable[[Any, Any], Any]] = {
     "as_sym_bool": _symbolic,
     "as_scalar_type": _coded(_DTYPES),
     "as_memory_format": _coded(_MEMORY_FORMATS),
-    "as_layout": lambda value, named: None,  # noqa: ARG005, all are strided
-    "as_device": lambda value, named: Late.DEVICE,  # noqa: ARG005
+    "as_layout": lambda value, named: None,
+    "as_device": lambda value, named: Late.DEVICE,
 }
 _SEVERAL: dict[str, Callable[[Any, Any], Any]] = {
     "as_tensors": _tensor,

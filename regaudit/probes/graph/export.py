@@ -5,8 +5,7 @@ Source: torch/_export/serde/schema.py (version 8), PyTorch 2.13.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from regaudit.checkpoints.text import listed, quoted
@@ -50,6 +49,7 @@ def read_nodes(module: Mapping[str, Any], where: str) -> Program:
         known = listed(sorted(reading.missing))
         raise ConfigError(f"{where}: its graph calls operators that regaudit does not run: {known}. {FIX}")
     nodes, output = without_writes(reading.nodes, output)
+    _require_made(nodes, {*weights, *inputs}, output, where)
     return Program(
         where=where,
         nodes=nodes,
@@ -59,6 +59,18 @@ def read_nodes(module: Mapping[str, Any], where: str) -> Program:
         weights=weights,
         batch=_batch(list(inputs.values()), where),
     )
+
+
+def _require_made(nodes: Sequence[Node], known: set[Hashable], output: Hashable, where: str) -> None:
+    for node in nodes:
+        unknown = next((key for key in node.taken() if key not in known), None)
+        if unknown is not None:
+            raise ConfigError(
+                f"{where}: its graph cannot be run: {node.name!r:.120} takes {str(unknown)!r:.120}, which nothing made"
+            )
+        known.update(node.made())
+    if output not in known:
+        raise ConfigError(f"{where}: its graph cannot be run: nothing makes its output {str(output)!r:.120}")
 
 
 class _Reading:
@@ -125,9 +137,7 @@ class _Reading:
         arguments, options = _arguments(called, named, name)
         return called, operator, arguments, options
 
-    def _inner(
-        self, given: Sequence[Mapping[str, Any]], outputs: tuple[Any, ...], scope: _Scope, nesting: int
-    ) -> None:
+    def _inner(self, given: Sequence[Mapping[str, Any]], outputs: tuple[Any, ...], scope: _Scope, nesting: int) -> None:
         """Read a block that was written without gradients; its results are cut off from what made them."""
         import torch
 
@@ -180,10 +190,10 @@ def _outputs(raw: Mapping[str, Any], scope: _Scope) -> Any:  # noqa: ANN401
 
 def _arguments(called: Any, named: dict[str, Any], name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:  # noqa: ANN401
     """Return positional arguments up to the last that is given, and options, in the order of torch's own schema."""
-    schema = called._schema.arguments  # noqa: SLF001, torch shows it nowhere else
+    schema = called._schema.arguments
     unknown = set(named) - {each.name for each in schema}
     if unknown:
-        raise Unfit(f"the node {name!r:.120} has no argument {sorted(unknown)[0]!r:.120}")
+        raise Unfit(f"the node {name!r:.120} has no argument {min(unknown)!r:.120}")
     for each in schema:
         if each.name in aten.TRAINING and named.get(each.name) is not None:
             named[each.name] = False
@@ -215,7 +225,8 @@ def _inputs(
     weights: dict[Hashable, str] = {}
     inputs: dict[Hashable, ModelInput] = {}
     for each in entries(signature.get("input_specs")):
-        [(kind, spec), *_] = mapping(each).items() or [("", {})]
+        kind, held = next(iter(mapping(each).items()), ("", None))
+        spec = mapping(held)
         if kind in _WEIGHTS:
             weights[text_of(mapping(spec.get("arg")).get("name"))] = text_of(spec.get(_WEIGHTS[kind]))
         elif kind == "user_input" and "as_tensor" in mapping(spec.get("arg")):

@@ -42,7 +42,7 @@ class Rules:
     products: frozenset[str]
     sums: frozenset[str]
     name: Callable[[str], str]
-    is_layer: Callable[[Node, tuple[int, ...]], bool] = lambda node, shape: True  # noqa: ARG005
+    is_layer: Callable[[Node, tuple[int, ...]], bool] = lambda node, shape: True
 
 
 def find_layers(
@@ -74,9 +74,7 @@ def find_layers(
 class _Search:
     """Knows for each value that depends on no input the weights that it is made of."""
 
-    def __init__(
-        self, weights: Mapping[Hashable, str], shapes: Mapping[str, tuple[int, ...]], rules: Rules
-    ) -> None:
+    def __init__(self, weights: Mapping[Hashable, str], shapes: Mapping[str, tuple[int, ...]], rules: Rules) -> None:
         self.origin: dict[Hashable, tuple[str, ...]] = {
             key: (name,) if name in shapes else () for key, name in weights.items()
         }
@@ -99,8 +97,14 @@ class _Search:
             return None
         bias = self.of(node, slots.bias) or ()
         only = bias[0] if len(bias) == 1 else ""
-        axes = {"channel_axis": slots.channel_axis, "join_axis": slots.join_axis}
-        return replace(node, data=slots.data, kernel=kernel, bias=only, **axes)
+        return replace(
+            node,
+            data=slots.data,
+            kernel=kernel,
+            bias=only,
+            channel_axis=slots.channel_axis,
+            join_axis=slots.join_axis,
+        )
 
     def of(self, node: Node, place: int | None) -> tuple[str, ...] | None:
         """Return the weights that an argument is made of; None where it depends on an input."""
@@ -139,9 +143,7 @@ def _with_biases(nodes: Sequence[Node], search: _Search, output: Hashable) -> li
     return [each for node in nodes if (each := joined.get(id(node), node)) is not None]
 
 
-def _sum(
-    node: Node, products: Mapping[Hashable, Node], search: _Search
-) -> tuple[Hashable, Node, Ref, str] | None:
+def _sum(node: Node, products: Mapping[Hashable, Node], search: _Search) -> tuple[Hashable, Node, Ref, str] | None:
     """Return the product that a node adds a bias to: its value, its node, the other summand, the bias."""
     if len(node.arguments) != 2 or node.options:
         return None

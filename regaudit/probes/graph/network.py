@@ -88,9 +88,9 @@ def _scope(network: Network, parts: list[str]) -> Network:
     scope = network
     for each in parts:
         part = each.replace(".", "/") or "_"
-        while part not in scope._modules and hasattr(scope, part):  # noqa: SLF001, torch has no other way to ask
+        while part not in scope._modules and hasattr(scope, part):
             part += "_"
-        if part not in scope._modules:  # noqa: SLF001
+        if part not in scope._modules:
             scope.add_module(part, _classes().operation())
         scope = scope.get_submodule(part)
     return scope
@@ -152,7 +152,7 @@ def _takes_any_batch(network: Network, program: Program) -> bool:
     return whole.shape == parts.shape and torch.allclose(whole, parts, rtol=_TOLERANCE, atol=_TOLERANCE)
 
 
-def _made_up(each: ModelInput, size: int, draw: object) -> Tensor:
+def _made_up(each: ModelInput, size: int, draw: Any) -> Tensor:
     import torch
 
     shape = [size, *(_ANY_LENGTH if length is None else length for length in (each.shape or ())[1:])]

@@ -110,7 +110,7 @@ def _clip(at: Settings, x: Tensor, low: Tensor | None = None, high: Tensor | Non
 
 def _bound(at: Settings, name: str, given: Tensor | None) -> float | None:
     if given is not None and given.numel() == 1 and given.device.type != "meta":
-        return given.item()
+        return float(given.item())
     found = at.attributes.get(name)
     return float(found) if isinstance(found, int | float) else None
 

@@ -51,17 +51,53 @@ _SLOTS: dict[str, tuple[Slots, ...]] = {
 _ELEMENTS = {1: "F32", 6: "I32", 7: "I64", 9: "BOOL", 10: "F32", 11: "F32", 16: "F32", 2: "U8", 3: "I8", 5: "I16"}
 
 
-def missing_operators(flow: Flow) -> list[str]:
-    """Return the operators of a graph that torch is not told how to run, each once."""
-    return sorted({_named(step) for step in flow.steps if not _is_known(step)})
+def missing_operators(flow: Flow, opset: int) -> list[str]:
+    """Return the operators of a graph that torch is not told how to run, each once; some only with these settings."""
+    return sorted({name for step in flow.steps if (name := _missing(step, opset))})
 
 
-def _is_known(step: Step) -> bool:
-    return step.op in (OPERATORS if not step.domain else _CONTRIBUTED.get(step.domain, ()))
+def _missing(step: Step, opset: int) -> str:
+    known = OPERATORS if not step.domain else _CONTRIBUTED.get(step.domain, ())
+    if step.op not in known:
+        return f"{step.domain}.{step.op}" if step.domain else step.op
+    judge = _UNFIT.get(step.op)
+    setting = judge(step, opset) if judge else ""
+    return f"{step.op} ({setting})" if setting else ""
 
 
-def _named(step: Step) -> str:
-    return f"{step.domain}.{step.op}" if step.domain else step.op
+def _unfit_resize(step: Step, opset: int) -> str:
+    mode = step.text("mode") or "nearest"
+    place = "asymmetric" if opset <= 10 else step.text("coordinate_transformation_mode") or "half_pixel"
+    places = (
+        ("asymmetric", "half_pixel") if mode == "nearest" else ("align_corners", "half_pixel", "pytorch_half_pixel")
+    )
+    rounds = opset > 10 and mode == "nearest" and place == "asymmetric" and step.text("nearest_mode") != "floor"
+    is_known = mode in {"nearest", "linear"} and place in places and not rounds
+    return "" if is_known and "axes" not in step.attributes else f"{mode}, {place}"
+
+
+def _unfit_recurrent(step: Step, opset: int) -> str:
+    if step.op == "GRU" and not step.integer("linear_before_reset"):
+        return "reset before the product"
+    has_more = any(step.value(place) is not None for place in (4, 7))
+    odd = {"clip", "layout"} & set(step.attributes) or has_more
+    return "sequence lengths, clipping or peepholes" if odd else ""
+
+
+def _unfit_pool(step: Step, opset: int) -> str:
+    return "indices" if len(step.outputs) > 1 and step.outputs[1].takers else ""
+
+
+def _unfit_transpose(step: Step, opset: int) -> str:
+    return "output_shape" if "output_shape" in step.attributes or step.text("auto_pad").startswith("SAME") else ""
+
+
+_UNFIT: dict[str, Callable[[Step, int], str]] = {
+    **dict.fromkeys(("Resize", "Upsample"), _unfit_resize),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), _unfit_recurrent),
+    "MaxPool": _unfit_pool,
+    "ConvTranspose": _unfit_transpose,
+}
 
 
 def input_types(model: Model, flow: Flow) -> tuple[ModelInput, ...]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from regaudit.probes.graph.recurrent import RECURRENT as KERNELS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -73,10 +75,7 @@ def _in_order(name: str, stacked: Tensor) -> Tensor:
 
 
 def _call(name: str, x: Tensor, state: Any, weights: list[Tensor], biased: bool, directions: int) -> Any:  # noqa: ANN401, FBT001
-    import torch
-
-    apply = {"lstm": torch.lstm, "gru": torch.gru, "rnn_tanh": torch.rnn_tanh, "rnn_relu": torch.rnn_relu}[name]
-    return apply(x, state, weights, biased, 1, 0.0, False, directions > 1, False)  # noqa: FBT003
+    return KERNELS[name](x, state, weights, biased, 1, 0.0, False, directions > 1, False)  # noqa: FBT003
 
 
 RECURRENT: dict[str, Callable[..., Any]] = {

@@ -49,7 +49,7 @@ def same_device(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     import torch
 
     devices = {each.device for each in inputs if isinstance(each, torch.Tensor)}
-    if len(devices) < 2:
+    if len(devices) < 2 or torch.device("meta") in devices:
         return inputs
     device = next(each for each in sorted(devices, key=str) if each.type != "cpu")
     return tuple(each.to(device) if isinstance(each, torch.Tensor) else each for each in inputs)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from regaudit.probes.graph.bounds import MAX_ELEMENTS
+from regaudit.probes.graph.errors import TooLarge
 from regaudit.probes.graph.onnx_elementwise import dtype_of
 
 if TYPE_CHECKING:
@@ -116,7 +118,7 @@ def gather(at: Settings, x: Tensor, indices: Tensor) -> Tensor:
     if axis == 0 and x.ndim == 2 and x.is_floating_point():
         return functional.embedding(indices, x)
     picked = x.index_select(axis, indices.reshape(-1))
-    return picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return picked.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
 
 
 def _gather_elements(at: Settings, x: Tensor, indices: Tensor) -> Tensor:
@@ -149,7 +151,7 @@ def _scatter_nd(at: Settings, x: Tensor, indices: Tensor, updates: Tensor) -> Te
 def _expand(_: Settings, x: Tensor, shape: Tensor) -> Tensor:
     import torch
 
-    return x.expand(torch.broadcast_shapes(tuple(x.shape), tuple(shape.tolist())))
+    return x.expand(torch.broadcast_shapes(tuple(x.shape), tuple(shape.tolist())))  # type: ignore[no-untyped-call]
 
 
 def _tile(_: Settings, x: Tensor, repeats: Tensor) -> Tensor:
@@ -166,7 +168,13 @@ def _constant_of_shape(at: Settings, shape: Tensor, *value: Tensor) -> Tensor:
 def _range_of(_: Settings, start: Tensor, stop: Tensor, step: Tensor) -> Tensor:
     import torch
 
+    _require_count((stop.item() - start.item()) / step.item())
     return torch.arange(start.item(), stop.item(), step.item(), dtype=start.dtype, device=start.device)
+
+
+def _require_count(count: float) -> None:
+    if count > MAX_ELEMENTS:
+        raise TooLarge(f"a list of {count:.3g} numbers is asked for; at most {MAX_ELEMENTS:,} elements are made")
 
 
 def _pad(
@@ -190,9 +198,9 @@ def _pad_by_index(x: Tensor, before: dict[int, int], after: dict[int, int], mode
     """Pad by picking from x itself, axis by axis."""
     import torch
 
-    for axis in before:
+    for axis, first in before.items():
         length = x.shape[axis]
-        places = torch.arange(-before[axis], length + after[axis], device=x.device)
+        places = torch.arange(-first, length + after[axis], device=x.device)
         if mode == "replicate":
             places = places.clamp(0, length - 1)
         elif mode == "circular":
@@ -206,13 +214,15 @@ def _pad_by_index(x: Tensor, before: dict[int, int], after: dict[int, int], mode
 
 def _top_k(at: Settings, x: Tensor, count: Tensor | None = None) -> Any:  # noqa: ANN401
     number = at.integer("k") if count is None else int(count.item())
-    return tuple(x.topk(number, at.integer("axis", -1), bool(at.integer("largest", 1)), bool(at.integer("sorted", 1))))
+    found = x.topk(number, at.integer("axis", -1), bool(at.integer("largest", 1)), bool(at.integer("sorted", 1)))
+    return tuple(found) if at.outputs > 1 else found.values
 
 
 def _one_hot(at: Settings, indices: Tensor, depth: Tensor, values: Tensor) -> Tensor:
     import torch
 
     axis, number = at.integer("axis", -1), int(depth.item())
+    _require_count(number)
     places = torch.arange(number, device=indices.device)
     hot = (indices.long() % number).unsqueeze(-1) == places
     return torch.where(hot, values[1], values[0]).movedim(-1, axis)

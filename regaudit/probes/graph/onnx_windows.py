@@ -32,7 +32,9 @@ def _einsum(at: Settings, *inputs: Tensor) -> Tensor:
     return torch.einsum(at.text("equation"), *inputs)
 
 
-def _pads(at: Settings, x: Tensor, kernel: list[int], strides: list[int], dilations: list[int]) -> list[tuple[int, int]]:
+def _pads(
+    at: Settings, x: Tensor, kernel: list[int], strides: list[int], dilations: list[int]
+) -> list[tuple[int, int]]:
     """Return how much each axis of the window gets before and after."""
     mode, rank = at.text("auto_pad", "NOTSET"), len(kernel)
     if mode.startswith("SAME"):
@@ -193,7 +195,8 @@ def _resize(at: Settings, x: Tensor, *inputs: Tensor | None) -> Tensor:
 
     held = [*inputs, None, None, None][:3]
     scales, sizes = (held[0], None) if len(inputs) == 1 else (held[1], held[2])
-    mode, place = at.text("mode", "nearest"), at.text("coordinate_transformation_mode", "half_pixel")
+    mode = at.text("mode", "nearest")
+    place = at.text("coordinate_transformation_mode", "half_pixel") if at.opset > 10 else "asymmetric"
     target = _target(at, x, scales, sizes)
     if mode == "nearest":
         if place not in {"asymmetric", "half_pixel"} or (place == "half_pixel" and not _is_multiple(x, target)):

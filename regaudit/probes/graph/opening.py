@@ -27,9 +27,7 @@ FIXED = (
 )
 
 
-def runner(
-    kind: str, program: Program, weights: Weights, layers: Sequence[Layer], device: str
-) -> Runner:
+def runner(kind: str, program: Program, weights: Weights, layers: Sequence[Layer], device: str) -> Runner:
     """Return a program as a runner.
 
     Args:

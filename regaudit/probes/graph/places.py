@@ -32,7 +32,7 @@ def find_places(network: Network, layers: Iterable[Layer]) -> tuple[tuple[Place,
     """
     names, modules = names_in(network), modules_in(network)
     by_kernel: dict[str, Node] = {}
-    order: dict[str, int] = {}
+    order: dict[int, int] = {}
     for index, node in enumerate(network.program.nodes):
         for name in node.kernel:
             by_kernel.setdefault(names[name], node)
@@ -68,9 +68,7 @@ def _tensors(layer: Layer) -> tuple[str, ...]:
     return kernel.tensors if kernel else ()
 
 
-def _place(
-    layer: Layer, node: Node, module: str, names: Mapping[str, str], columns: tuple[int, int] | None
-) -> Place:
+def _place(layer: Layer, node: Node, module: str, names: Mapping[str, str], columns: tuple[int, int] | None) -> Place:
     return Place(
         layer=layer.name,
         module=module,
@@ -81,15 +79,13 @@ def _place(
     )
 
 
-def _columns(
-    layers: Sequence[Layer], network: Network, names: Mapping[str, str]
-) -> list[tuple[int, int] | None | str]:
+def _columns(layers: Sequence[Layer], network: Network, names: Mapping[str, str]) -> list[tuple[int, int] | str | None]:
     """Return the units of each part of a fused layer; None for a whole layer, a reason where they are not one run."""
     if not layers[0].part:
         return [None] * len(layers)
     tensors = _tensors(layers[0])
     whole = network.get_parameter(names[tensors[0]]) if len(tensors) == 1 and tensors[0] in names else None
-    found: list[tuple[int, int] | None | str] = []
+    found: list[tuple[int, int] | str | None] = []
     start = 0
     for layer in layers:
         kernel = layer.get(Use.KERNEL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -79,9 +80,7 @@ class _Run:
         self._network = network
         self._device = groups[0][0].device
         self._total = None if order is None else len(order)
-        self._values: list[Values] = [
-            {**weights, **dict(zip(program.keys, group, strict=True))} for group in groups
-        ]
+        self._values: list[Values] = [{**weights, **dict(zip(program.keys, group, strict=True))} for group in groups]
         self._shapes = tuple(tuple(each.shape) for group in groups for each in group)
 
     def outputs(self) -> list[Tensor]:
@@ -101,18 +100,15 @@ class _Run:
 
     def _node(self, node: Node, check: Check) -> None:
         calls = [_call(node, values, self._device, check) for values in self._values]
-        if node.module:
-            results = self._layer(node, calls)
-        else:
-            results = [call() for call in calls]
+        results = [call() for call in calls] if node.data is None else self._layer(node, calls, node.data)
         for values, result in zip(self._values, results, strict=True):
             bind(node, result, values)
 
-    def _layer(self, node: Node, calls: Sequence[partial[Any]]) -> list[Any]:
+    def _layer(self, node: Node, calls: Sequence[_Call], data: int) -> list[Any]:
         """Return what a layer gives for each group, called once on all of them."""
         module = self._network.operations[node.module]
-        given = [call.args[node.data] for call in calls]
-        apply = partial(_with_data, calls[0], node.data)
+        given = [call.arguments[data] for call in calls]
+        apply = partial(calls[0].on, data)
         if len(given) == 1:
             return [module(given[0], apply=apply)]
         return _together(given, partial(module, apply=apply), self._total or 0, node.join_axis)
@@ -132,16 +128,28 @@ def _together(given: Sequence[Tensor], layer: Callable[[Tensor], Any], total: in
     return [(part, *others) if others else part for part in parts]
 
 
-def _call(node: Node, values: Mapping[Hashable, Any], device: object, check: Check) -> partial[Any]:
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A function with its arguments; `functools.partial` would merge them with those that it already has."""
+
+    apply: Callable[..., Any]
+    arguments: list[Any]
+    options: dict[str, Any]
+
+    def __call__(self) -> Any:  # noqa: ANN401
+        return self.apply(*self.arguments, **self.options)
+
+    def on(self, place: int, data: Tensor) -> Any:  # noqa: ANN401
+        """Call it with other data."""
+        before, after = self.arguments[:place], self.arguments[place + 1 :]
+        return self.apply(*before, data, *after, **self.options)
+
+
+def _call(node: Node, values: Mapping[Hashable, Any], device: object, check: Check) -> _Call:
     arguments = [resolved(each, values, device) for each in node.arguments]
     options = {name: resolved(each, values, device) for name, each in node.options.items()}
     check.require(node, arguments, options)
-    return partial(node.apply, *arguments, **options)
-
-
-def _with_data(call: partial[Any], place: int, data: Tensor) -> Any:  # noqa: ANN401
-    arguments = [data if index == place else each for index, each in enumerate(call.args)]
-    return call.func(*arguments, **call.keywords)
+    return _Call(node.apply, arguments, options)
 
 
 def bind(node: Node, result: Any, values: Values) -> None:  # noqa: ANN401

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regaudit.errors import ConfigError
-from regaudit.probes.runners import factory, keras, pt2, stack, transformers
+from regaudit.probes.runners import factory, keras, onnx, pt2, stack, transformers
 
 if TYPE_CHECKING:
     from regaudit.checkpoints.base import Checkpoint
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 RUNNERS: tuple[RunnerKind, ...] = (
     factory.RUNNER,
     pt2.RUNNER,
+    onnx.RUNNER,
     keras.RUNNER,
     transformers.RUNNER,
     stack.RUNNER,

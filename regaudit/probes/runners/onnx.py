@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _FORMAT = "ONNX"
 
 
-def _open(checkpoint: Checkpoint, layers: tuple[Layer, ...], probing: Probing, device: str) -> Runner:  # noqa: ARG001
+def _open(checkpoint: Checkpoint, layers: tuple[Layer, ...], probing: Probing, device: str) -> Runner:
     return open_model(checkpoint, layers, device)
 
 
@@ -46,7 +46,7 @@ def open_model(checkpoint: Checkpoint, layers: tuple[Layer, ...], device: str) -
         files = Files(source)
         model = read_model(Wire(source))
         written = flow(model, files)
-        missing = missing_operators(written)
+        missing = missing_operators(written, model.opsets.get("", 1))
         if missing:
             return onnxruntime.open_model(checkpoint, layers, model, written, missing)
         try:

@@ -36,8 +36,14 @@ if TYPE_CHECKING:
 _MAX_BYTES = (1 << 31) - 1  # of a protocol buffer in memory
 _GRAPH, _OUTPUT, _NAME = 7, 12, 1  # fields of ModelProto, GraphProto, ValueInfoProto
 _PRODUCTS = {"Gemm": -1, "MatMul": -1, "Conv": 1, "ConvTranspose": 1, "Gather": -1}
+# Activations without settings: of others the graph's own settings would count.
+_ACTIVATIONS = frozenset(
+    {"gelu", "hardswish", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "softplus", "softsign", "tanh"}
+)
 _NO_NODE = "no operator of the graph applies its kernel to the data by itself, so its output is not visible"
-NOTE = "The graph has operators that regaudit does not run by torch ({operators}): onnxruntime runs it, without gradients."
+NOTE = (
+    "The graph has operators that regaudit does not run by torch ({operators}): onnxruntime runs it, without gradients."
+)
 
 
 def open_model(
@@ -80,11 +86,12 @@ def open_model(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """A layer, the value that it gives, the value that it takes ("" where that is an input of the graph)."""
+    """A layer, the value z that it gives, and the activation that the graph applies to z ("" if none)."""
 
     layer: str
     output: str
     channel_axis: int
+    activation: str = ""
 
     def place(self, module: str) -> Place:
         """Return its place, a submodule that hands on what the session gave."""
@@ -116,7 +123,9 @@ def _watched(flow: Flow, layers: Iterable[Layer], visible: set[str]) -> list[Wat
             output = adds.outputs[0]
         if output.name in visible:
             axis = _PRODUCTS[step.op]
-            found[layer.name] = Watched(layer=layer.name, output=output.name, channel_axis=axis)
+            found[layer.name] = Watched(
+                layer=layer.name, output=output.name, channel_axis=axis, activation=layer.activation
+            )
     return list(found.values())
 
 
@@ -135,7 +144,9 @@ def _imported(path: str, missing: Sequence[str]) -> Any:  # noqa: ANN401
 def _session(runtime: Any, path: Path, outputs: Sequence[str]) -> Any:  # noqa: ANN401
     """Return a session on the model's bytes, with more outputs behind them."""
     if path.stat().st_size > _MAX_BYTES:
-        raise ConfigError(f"{path}: has {path.stat().st_size:,} bytes; onnxruntime takes at most {_MAX_BYTES:,} from memory")
+        raise ConfigError(
+            f"{path}: has {path.stat().st_size:,} bytes; onnxruntime takes at most {_MAX_BYTES:,} from memory"
+        )
     options = runtime.SessionOptions()
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
@@ -181,7 +192,15 @@ def _run(session: Any, output: str, path: str, inputs: Mapping[str, Any], watche
 
 def _errors(runtime: Any) -> tuple[type[BaseException], ...]:  # noqa: ANN401
     state = runtime.capi.onnxruntime_pybind11_state
-    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException", "NoSuchFile")
+    names = (
+        "Fail",
+        "InvalidArgument",
+        "InvalidGraph",
+        "InvalidProtobuf",
+        "NotImplemented",
+        "RuntimeException",
+        "NoSuchFile",
+    )
     return (RuntimeError, ValueError, *(getattr(state, name) for name in names if hasattr(state, name)))
 
 
@@ -198,11 +217,14 @@ def _classes() -> Callable[..., Network]:
     """Return the module; torch is imported when the first one is made."""
     import torch
     from torch import nn
+    from torch.nn import functional
 
     class Session(nn.Module):
         """Calls the session; each layer is a submodule through which its output passes, so that hooks see it."""
 
-        def __init__(self, run: Callable[[Mapping[str, Any], Sequence[str]], list[Any]], watched: list[Watched]) -> None:
+        def __init__(
+            self, run: Callable[[Mapping[str, Any], Sequence[str]], list[Any]], watched: list[Watched]
+        ) -> None:
             super().__init__()
             self.run = run
             self.watched = watched
@@ -210,11 +232,13 @@ def _classes() -> Callable[..., Network]:
                 self.add_module(f"layer_{index}", nn.Identity())
 
         def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-            hooked = [k for k in range(len(self.watched)) if self.get_submodule(f"layer_{k}")._forward_hooks]  # noqa: SLF001
+            hooked = [k for k in range(len(self.watched)) if self.get_submodule(f"layer_{k}")._forward_hooks]
             given = {name: each.detach().cpu().numpy() for name, each in batch.items()}
             output, *values = self.run(given, [self.watched[k].output for k in hooked])
             for k, value in zip(hooked, values, strict=True):
-                self.get_submodule(f"layer_{k}")(torch.from_numpy(value))
+                z = self.get_submodule(f"layer_{k}")(torch.from_numpy(value))
+                if self.watched[k].activation in _ACTIVATIONS:  # what follows z sees it, as in other networks
+                    getattr(functional, self.watched[k].activation)(z)
             return torch.from_numpy(output)
 
     return Session
@@ -227,4 +251,4 @@ def _open(checkpoint: Checkpoint, layers: tuple[Layer, ...], probing: Probing, d
 
 
 # It is opened by the onnx runner, which knows the operators; on its own it fits nothing.
-RUNNER = RunnerKind(name="onnxruntime", fits=lambda checkpoint, probing: False, open=_open)  # noqa: ARG005
+RUNNER = RunnerKind(name="onnxruntime", fits=lambda checkpoint, probing: False, open=_open)

@@ -53,7 +53,7 @@ def open_program(checkpoint: Checkpoint, layers: tuple[Layer, ...], device: str)
     missing = used - set(weights.parameters) - set(weights.buffers)
     if missing:
         raise ConfigError(
-            f"{checkpoint.path}: its graph takes the tensor {sorted(missing)[0]!r:.120}, which the file does not hold as "
+            f"{checkpoint.path}: its graph takes the tensor {min(missing)!r:.120}, which the file does not hold as "
             "plain numbers; save the program again with a current PyTorch"
         )
     rules = Rules(slots=aten.SLOTS, products=aten.PRODUCTS, sums=aten.SUMS, name=_layer)

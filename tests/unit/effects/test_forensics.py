@@ -29,9 +29,7 @@ def data():
 
 def network(seed):
     torch.manual_seed(seed)
-    return torch.nn.Sequential(
-        torch.nn.Linear(INPUTS, HIDDEN), torch.nn.ReLU(), torch.nn.Linear(HIDDEN, CLASSES)
-    )
+    return torch.nn.Sequential(torch.nn.Linear(INPUTS, HIDDEN), torch.nn.ReLU(), torch.nn.Linear(HIDDEN, CLASSES))
 
 
 def trained(data, make_optimizer, *, steps=STEPS, seed=0, anneal=False):
@@ -193,7 +191,9 @@ def test_l2_on_factors_is_a_nuclear_norm_and_balances_them(tmp_path):
     target = torch.tensor(u @ np.diag(d) @ v)
     torch.manual_seed(0)
     a, b = (torch.nn.Linear(8, 8, bias=False).double() for _ in range(2))
-    optimizer = torch.optim.LBFGS([b.weight, a.weight], max_iter=2000, line_search_fn="strong_wolfe", tolerance_change=1e-14)
+    optimizer = torch.optim.LBFGS(
+        [b.weight, a.weight], max_iter=2000, line_search_fn="strong_wolfe", tolerance_change=1e-14
+    )
 
     def closure():
         optimizer.zero_grad()

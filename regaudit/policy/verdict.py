@@ -1,10 +1,11 @@
-"""An audit and a policy in, a verdict with its exit code out."""
+"""Whether the gate passes: a settled audit in, a verdict with its exit code out."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from regaudit.policy.matching import NEW
 from regaudit.records import Audit, Finding, Severity, Status, TensorSkip, Verdict
 
 if TYPE_CHECKING:
@@ -12,15 +13,14 @@ if TYPE_CHECKING:
 
 PASSED, FAILED, INCOMPLETE = 0, 1, 3  # exit codes; 2 is wrong usage, 4 a bug
 _RANK = {severity: rank for rank, severity in enumerate(Severity)}
-_LIVE = "new"  # findings in a baseline or under a waiver have another status
 _WORDS = {Severity.ERROR: ("error", "errors"), Severity.WARN: ("warning", "warnings"), Severity.INFO: ("note", "notes")}
 
 
-def judge(audit: Audit, policy: Policy) -> Verdict:
-    """Judge an audit.
+def verdict(audit: Audit, policy: Policy) -> Verdict:
+    """Judge an audit whose findings are settled.
 
     Args:
-        audit: The finished audit.
+        audit: As `settle` returns it.
         policy: Findings of which severity fail it.
 
     Returns:
@@ -41,7 +41,7 @@ def judge(audit: Audit, policy: Policy) -> Verdict:
 
 
 def _fails(finding: Finding, fail_on: str) -> bool:
-    return fail_on != "never" and finding.status == _LIVE and _RANK[finding.severity] <= _RANK[Severity(fail_on)]
+    return fail_on != "never" and finding.status == NEW and _RANK[finding.severity] <= _RANK[Severity(fail_on)]
 
 
 def _incomplete(blocking: list[TensorSkip], tensors: int) -> list[str]:
@@ -58,7 +58,7 @@ def _place(finding: Finding) -> str:
 
 
 def _nothing(audit: Audit, fail_on: str) -> str:
-    counts = Counter(each.severity for each in audit.findings if each.status == _LIVE)
+    counts = Counter(each.severity for each in audit.findings if each.status == NEW)
     listed = ", ".join(f"{counts[s]:,} {_WORDS[s][counts[s] != 1]}" for s in Severity)
     if fail_on == "never":
         return f"The policy lets everything pass: {listed}."

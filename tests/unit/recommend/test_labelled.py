@@ -1,0 +1,150 @@
+"""The choice between responses, and the recommendation that is made of it."""
+
+import dataclasses
+import math
+
+import pytest
+
+from regaudit.recommend import recommend
+from regaudit.recommend.choice import choose, rows_needed
+from regaudit.records import Action, Detected, Norm, ProbeRun, Response, Site, Skip
+
+KERNEL_L2 = (Site.KERNEL, Norm.L2)
+KERNEL_L1 = (Site.KERNEL, Norm.L1)
+PROBE = ProbeRun(runner="factory", model="m.py:build", data="train.npz", examples=80, val="val.npz", val_examples=40)
+
+
+def response(
+    penalty, strength, loss, *, gain=0.2, gain_se=0.05, behind=0.0, behind_se=0.02, method="retrained", **more
+):
+    site, norm = penalty
+    return Response(
+        site=site,
+        norm=norm,
+        strength=strength,
+        estimand="retrain",
+        loss=loss,
+        gain=gain,
+        gain_se=gain_se,
+        behind=behind,
+        behind_se=behind_se,
+        method=method,
+        **more,
+    )
+
+
+NONE = response((Site.NONE, None), 0.0, 0.6, gain=0.0, behind=0.2)
+BEST = response(KERNEL_L2, 0.04, 0.4, shrinkage=0.1, sensitivity=0.5)
+FAR = response(KERNEL_L2, 0.01, 0.5, behind=0.1)
+
+
+@pytest.fixture
+def advised(make_layer, make_audit):
+    def of(*responses, **fields):
+        audit = make_audit(
+            make_layer(values={"kernel.growth": 1.2}), responses=responses, evidence="labels", probe=PROBE
+        )
+        return recommend(dataclasses.replace(audit, **fields))
+
+    return of
+
+
+def test_a_clear_gain_is_recommended_with_its_error(advised):
+    advice = advised(NONE, BEST, FAR)
+    assert (advice.action, advice.site, advice.norm, advice.basis) == (Action.ADD, *KERNEL_L2, "estimated")
+    assert (advice.expected_gain, advice.expected_gain_se) == (0.2, 0.05)
+    assert advice.strength_low <= 0.02 < advice.strength < 0.08 <= advice.strength_high
+    assert (advice.estimand, advice.objective) == ("retrain", "validation loss")
+    assert advice.confidence == 0.9
+    assert all(each.value is not None for each in advice.rationale)
+    assert "weight_decay" in advice.apply["pytorch"]
+
+
+def test_a_gain_within_its_error_keeps_what_is_in_use_and_says_how_many_rows_decide(advised):
+    advice = advised(NONE, dataclasses.replace(BEST, gain=0.02, gain_se=0.05))
+    assert advice.action is Action.KEEP
+    assert advice.expected_gain == 0.0
+    assert advice.confidence < 0.9
+    rows = math.ceil(40 * (1.959964 * 0.05 / 0.02) ** 2)
+    assert any(f"{rows:,} validation rows" in each.text for each in advice.rationale)
+    assert advice.apply == {}
+
+
+def test_a_penalty_that_is_known_to_be_in_use_is_kept_by_name(advised):
+    found = Detected(
+        site=Site.KERNEL,
+        norm=Norm.L1,
+        strength=0.003,
+        strength_low=None,
+        strength_high=None,
+        confidence=0.9,
+        basis="stationarity",
+    )
+    advice = advised(NONE, dataclasses.replace(BEST, gain=-0.1), detected=found)
+    assert (advice.action, advice.site, advice.norm, advice.strength) == (Action.KEEP, *KERNEL_L1, 0.003)
+
+
+def test_less_of_what_is_in_use_is_a_reduction(advised):
+    found = Detected(
+        site=Site.KERNEL,
+        norm=Norm.L2,
+        strength=0.5,
+        strength_low=None,
+        strength_high=None,
+        confidence=0.9,
+        basis="stationarity",
+    )
+    assert advised(NONE, BEST, detected=found).action is Action.REDUCE
+
+
+def test_no_penalty_can_be_the_best(advised):
+    advice = advised(dataclasses.replace(NONE, loss=0.3, gain=0.3), BEST)
+    assert (advice.action, advice.site, advice.norm) == (Action.NONE, Site.NONE, None)
+
+
+def test_the_strength_is_a_mean_weighted_by_support():
+    near = response(KERNEL_L2, 0.08, 0.41, behind=0.01, behind_se=0.01)
+    weight = math.exp(-0.5)
+    expected = math.exp((math.log(0.04) + weight * math.log(0.08)) / (1 + weight))
+    assert choose([BEST, near, NONE], "accuracy").strength == pytest.approx(expected, rel=0.03)
+    assert choose([BEST, NONE], "accuracy").strength == 0.04
+
+
+def test_rows_needed_fall_with_the_square_of_the_gain():
+    assert rows_needed(response(KERNEL_L2, 0.1, 0.4, gain=0.1, gain_se=0.1), 100) == math.ceil(100 * 1.959964**2)
+    assert rows_needed(response(KERNEL_L2, 0.1, 0.4, gain=0.0), 100) is None
+
+
+def test_sparsity_takes_the_sparsest_l1_that_costs_nothing_clear(advised):
+    sparse = response(KERNEL_L1, 0.1, 0.41, behind=0.01, zero_fraction=0.8)
+    sparser = response(KERNEL_L1, 0.4, 0.9, behind=0.5, zero_fraction=0.99)
+    advice = advised(NONE, BEST, sparse, sparser, objective="sparsity")
+    assert (advice.site, advice.norm, advice.strength, advice.objective) == (*KERNEL_L1, 0.1, "sparsity")
+
+
+def test_noise_takes_the_steadiest_that_costs_nothing_clear(advised):
+    steady = response((Site.ACTIVITY, Norm.L2), 0.1, 0.41, behind=0.01, sensitivity=0.2)
+    advice = advised(NONE, BEST, steady, objective="noise")
+    assert (advice.site, advice.strength) == (Site.ACTIVITY, 0.1)
+
+
+def test_what_was_only_screened_does_not_decide(advised):
+    screened = response((Site.BIAS, Norm.L2), 3.0, 0.1, method="screened")
+    advice = advised(NONE, BEST, screened)
+    assert advice.site is Site.KERNEL
+    assert any(each.site is Site.BIAS and "first, shorter" in each.why_not for each in advice.alternatives)
+
+
+def test_without_responses_the_reason_is_told(advised):
+    skip = Skip(layer="", measure="response", reason="needs at least 16 labelled rows, found 8")
+    advice = advised(model_skips=(skip,))
+    assert advice.basis == "default"
+    assert any("16 labelled rows" in each.text for each in advice.rationale)
+
+
+def test_a_kernel_that_something_holds_already_is_kept(make_layer, make_audit):
+    held = make_layer("fc1", values={"kernel.growth": 0.3})
+    grown = make_layer("fc2", values={"kernel.growth": 1.5})
+    advice = recommend(make_audit(held, grown))
+    assert (advice.action, advice.strength) == (Action.KEEP, None)
+    assert advice.rationale[0].value == 0.3
