@@ -80,7 +80,7 @@ def selected(model: Module, penalty: Penalty) -> list[tuple[str, Parameter]]:
     left_out = {id(p) for _, m, role in listed if role not in penalty.roles for p in m.parameters(recurse=False)}
     for name, module, role in listed:
         for own, parameter in module.named_parameters(recurse=False):
-            full = f"{name}.{own}" if name else own
+            full = _joined(name, own)
             is_meant = _is_at(penalty.site, own, parameter) and penalty.covers(name, full, role=role)
             if is_meant and parameter.requires_grad and id(parameter) not in left_out:
                 found.setdefault(id(parameter), (full, parameter))
@@ -99,12 +99,16 @@ def computed(model: Module, penalty: Penalty) -> list[tuple[str, Tensor]]:
     """
     from torch.nn.utils.parametrize import is_parametrized
 
-    own = "bias" if penalty.site is Site.BIAS else "weight"
-    return [
-        (f"{name}.{own}", getattr(module, own))
-        for name, module, role in layers(model)
-        if is_parametrized(module, own) and penalty.covers(name, f"{name}.{own}", role=role)
-    ]
+    own, found = "bias" if penalty.site is Site.BIAS else "weight", []
+    for name, module, role in layers(model):
+        full = _joined(name, own)
+        if is_parametrized(module, own) and penalty.covers(name, full, role=role):
+            found.append((full, getattr(module, own)))
+    return found
+
+
+def _joined(module: str, own: str) -> str:
+    return f"{module}.{own}" if module else own
 
 
 def _has_own(module: Module) -> bool:

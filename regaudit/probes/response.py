@@ -16,6 +16,7 @@ from regaudit.probes.arms import NO_PENALTY, Arm, grid, neighbours
 from regaudit.probes.base import Probe, Probed
 from regaudit.probes.retraining import Pool, Retraining
 from regaudit.probes.splits import crossed, is_shifted, same
+from regaudit.probes.user_code import is_out_of_memory
 from regaudit.records import Response, Role, Skip
 
 if TYPE_CHECKING:
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
 SCREENED = "screened"  # how a response was predicted: by the first, shorter trainings
 RETRAINED = "retrained"  # or by the second, longer ones, which decide
 TOO_LARGE = "{work:.2g} products for an example: too many to train the network anew; `regaudit trial` measures instead"
+NOT_STACKED = "the network cannot be trained in a stack: {reason}"
 TOO_FEW = "needs at least {needed} labelled rows, found {found}"
 SHIFTED = "The validation rows are of another distribution than the training rows: they alone judge the penalties."
 LEAST_ROWS: Final = 16
+_SHOWN = 120  # characters of torch's own message
 _STACKED_CONV = 3  # convolutions stack badly: so many times the work of a dense layer's
 
 
@@ -56,7 +59,7 @@ class Effort:
 
 # By products of weight and input for an example. Together the trainings of a row cost one to two trainings of 600 steps.
 EFFORTS: Final[tuple[tuple[float, Effort], ...]] = (
-    (5e3, Effort(few=False, replicas=3, steps=75, best=4, longer=100, batch=64)),
+    (5e3, Effort(few=False, replicas=2, steps=75, best=4, longer=170, batch=64)),
     (1e5, Effort(few=True, replicas=2, steps=60, best=3, longer=80, batch=32)),
     (1e7, Effort(few=True, replicas=1, steps=60, best=2, longer=60, batch=32)),
 )
@@ -71,6 +74,9 @@ def respond(session: Session) -> Probed:
     Returns:
         A response for each penalty, or the reason why there is none.
 
+    Raises:
+        RuntimeError: The memory is too small.
+
     Source: Keras' semantics of the penalties; Geisser, 1975 (cross-validation).
     """
     rows = len(session.train)
@@ -81,7 +87,12 @@ def respond(session: Session) -> Probed:
     if effort is None:
         return _skipped(TOO_LARGE.format(work=work))
     trial = Trial(session, effort)
-    screened = trial.screen()
+    try:
+        screened = trial.screen()
+    except RuntimeError as error:  # what torch.func does not know: recurrent layers, data-dependent control flow
+        if is_out_of_memory(error):
+            raise
+        return _skipped(NOT_STACKED.format(reason=" ".join(str(error).split())[:_SHOWN]))
     return Probed(responses=(*trial.refine(screened), *screened), notes=(SHIFTED,) if trial.shifted else ())
 
 

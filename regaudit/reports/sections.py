@@ -33,14 +33,14 @@ _ACTIONS = {
     Action.KEEP: "keep the",
     Action.REDUCE: "reduce the",
 }
-_BASES = {
+BASES = {
     "default": "the field's default for such a model, not learnt from this one",
     "weights": "read from the weights",
     "declared": "what the file declares",
     "estimated": "estimated from this model and its data",
     "measured": "measured by training",
 }
-_AGREEMENTS = {
+AGREEMENTS = {
     Agreement.AGREE: "It agrees with what the file declares.",
     Agreement.DISAGREE: "The file declares otherwise.",
     Agreement.CANNOT_TELL: "Whether what the file declares agrees cannot be told.",
@@ -105,12 +105,12 @@ def _trained_with(report: Report) -> str:
     if detected is None:
         return "cannot be told from the weights alone"
     is_none = detected.site is Site.NONE
-    penalty = "no kernel penalty" if is_none else _penalty(detected.site, detected.norm, detected.strength)
-    basis = _BASES.get(detected.basis, printable(detected.basis))
+    penalty = "no kernel penalty" if is_none else penalty(detected.site, detected.norm, detected.strength)
+    basis = BASES.get(detected.basis, printable(detected.basis))
     sentences = [
         f"{penalty}: {basis}; confidence {in_words(detected.confidence)}.",
         *(printable(each, SENTENCE_LIMIT) for each in detected.rationale[:1]),
-        *([_AGREEMENTS[detected.agreement]] if detected.agreement else []),
+        *([AGREEMENTS[detected.agreement]] if detected.agreement else []),
         *(f"Against it, {printable(each, SENTENCE_LIMIT)}" for each in detected.contradictions),
     ]
     return " ".join(sentences)
@@ -156,15 +156,15 @@ def declared(page: Page, report: Report) -> None:
         return
     page.heading("Declared in the file")
     most = len(groups) if report.view.verbose else MOST_LINES
-    labels = [_declaration(group[0]) for group in groups[:most]]
+    labels = [declaration(group[0]) for group in groups[:most]]
     for label, group in zip(labels, groups, strict=False):
-        text = _place(group, most=len(group) if report.view.verbose else 2)
+        text = where_declared(group, most=len(group) if report.view.verbose else 2)
         page.paragraph(text, label=label, label_width=max(map(len, labels)))
     if groups[most:]:
         page.paragraph(f"and {len(groups) - most} more (shown with -v)")
 
 
-def _declaration(declared: Declared) -> str:
+def declaration(declared: Declared) -> str:
     """Return `kernel L2 0.01`, `decoupled weight decay 0.1`."""
     value = numbers.strength(declared.value) if declared.value is not None else ""
     site = "" if declared.site == "parameters" else printable(declared.site, 24)
@@ -173,7 +173,7 @@ def _declaration(declared: Declared) -> str:
     return " ".join(each for each in (site, kind, value) if each)
 
 
-def _place(group: tuple[Declared, ...], *, most: int) -> str:
+def where_declared(group: tuple[Declared, ...], *, most: int) -> str:
     """Return what is known of a declaration: where it holds, what it is in Keras' unit, who says so."""
     from regaudit.penalties.units import Strength, canonical
 
@@ -194,7 +194,7 @@ def recommendation(page: Page, report: Report) -> None:
         return
     page.heading("Recommendation", f"to {printable(advice.estimand)}, for the best {printable(advice.objective)}")
     page.paragraph(styled((in_brief(advice), "strong"), _range(advice)))
-    basis = _BASES.get(advice.basis, printable(advice.basis))
+    basis = BASES.get(advice.basis, printable(advice.basis))
     page.paragraph(f"confidence {in_words(advice.confidence)}: {basis}")
     page.blank()
     most = len(advice.rationale) if report.view.verbose else MOST_REASONS
@@ -202,7 +202,7 @@ def recommendation(page: Page, report: Report) -> None:
     _entries(
         page, "layers", [f"{_names(each.layers, MOST_PLACES)}: {each.advice}. {each.reason}" for each in advice.layers]
     )
-    _entries(page, "not", [f"{_penalty(each.site, each.norm)}: {each.why_not}" for each in advice.alternatives])
+    _entries(page, "not", [f"{penalty(each.site, each.norm)}: {each.why_not}" for each in advice.alternatives])
     _entries(page, "next", [advice.next_step] if advice.next_step else [])
     if "adamw" in advice.apply:
         _entries(page, "AdamW", [advice.apply["adamw"].removeprefix("AdamW: ")])
@@ -233,7 +233,7 @@ def in_brief(advice: Recommendation) -> str:
     joint = " to" if advice.action is Action.REDUCE else ","
     strength = "" if advice.strength is None else f"{joint} strength {numbers.strength(advice.strength)}"
     decay = ", as AdamW's weight decay" if "AdamW(" in advice.apply.get("pytorch", "") else ""
-    return f"{_ACTIONS[advice.action]} {_penalty(advice.site, advice.norm)} penalty{strength}{decay}"
+    return f"{_ACTIONS[advice.action]} {penalty(advice.site, advice.norm)} penalty{strength}{decay}"
 
 
 def _range(advice: Recommendation) -> str:
@@ -242,7 +242,7 @@ def _range(advice: Recommendation) -> str:
     return f" (between {numbers.strength(advice.strength_low)} and {numbers.strength(advice.strength_high)})"
 
 
-def _penalty(site: Site, norm: str | None, value: float | None = None) -> str:
+def penalty(site: Site, norm: str | None, value: float | None = None) -> str:
     """Return `kernel L2 0.01`, or `no penalty`."""
     words = [str(site), norm.upper() if norm else "", "" if value is None else numbers.strength(value)]
     return "no penalty" if site is Site.NONE else " ".join(each for each in words if each)

@@ -22,7 +22,6 @@ from __future__ import annotations
 from regaudit.records import Confidence, Severity
 from regaudit.rules.base import Rule, found_by_policy
 
-
 RULE = Rule(
     code="RGA904",
     name="pattern-unmatched",

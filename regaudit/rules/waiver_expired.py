@@ -21,7 +21,6 @@ from __future__ import annotations
 from regaudit.records import Confidence, Severity
 from regaudit.rules.base import Rule, found_by_policy
 
-
 RULE = Rule(
     code="RGA903",
     name="waiver-expired",

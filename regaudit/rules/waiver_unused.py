@@ -23,7 +23,6 @@ from __future__ import annotations
 from regaudit.records import Confidence, Severity
 from regaudit.rules.base import Rule, found_by_policy
 
-
 RULE = Rule(
     code="RGA902",
     name="waiver-unused",

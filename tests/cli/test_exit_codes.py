@@ -44,7 +44,7 @@ def test_exit_code(program, model, broken, arguments, code):
         (("inspect", "x", "-f", "jsn"), "--format cannot be 'jsn'; choose text, json"),
         (("inspect", "x", "--color", "allways"), "Did you mean always?"),
         (("inspect", "x", "--spectrum", "ful"), "Did you mean full?"),
-        (("check", "x", "--fail-on", "info"), "choose error or warn or never"),
+        (("check", "x", "--fail-on", "info"), "choose error, warn or never"),
         (("inspect", "x", "-o", "report.pdf"), "no format ends like this"),
         (("inspect", "x", "-o", "jsn=report"), "--output cannot be 'jsn'"),
         (("inspect", "x", "-o", "missing/report.json"), "does not exist"),

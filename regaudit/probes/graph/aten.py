@@ -143,7 +143,15 @@ def _log_softmax(x: Tensor, dim: int, _: bool = False) -> Tensor:  # noqa: FBT00
 
 
 def _batch_norm(
-    x: Tensor, weight: Any, bias: Any, mean: Any, variance: Any, _: Any, momentum: float, eps: float, *__: Any
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    _: object,
+    momentum: float,
+    eps: float,
+    *__: object,
 ) -> Tensor:
     from torch.nn import functional
 
@@ -151,32 +159,37 @@ def _batch_norm(
 
 
 def _batch_norm_alone(
-    x: Tensor, weight: Any, bias: Any, mean: Any, variance: Any, momentum: float, eps: float
+    x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, momentum: float, eps: float
 ) -> tuple[Any, ...]:
     return _batch_norm(x, weight, bias, mean, variance, False, momentum, eps), None, None  # noqa: FBT003
 
 
-def _layer_norm(x: Tensor, shape: Sequence[int], weight: Any, bias: Any, eps: float) -> tuple[Any, ...]:  # noqa: ANN401
+def _layer_norm(x: Tensor, shape: Sequence[int], weight: Tensor, bias: Tensor, eps: float) -> tuple[Any, ...]:
     from torch.nn import functional
 
     return functional.layer_norm(x, shape, weight, bias, eps), None, None
 
 
-def _group_norm(x: Tensor, weight: Any, bias: Any, *sizes: Any) -> tuple[Any, ...]:  # noqa: ANN401
+def _group_norm(x: Tensor, weight: Tensor, bias: Tensor, *sizes: Any) -> tuple[Any, ...]:  # noqa: ANN401
     from torch.nn import functional
 
     *_, groups, eps = sizes
     return functional.group_norm(x, groups, weight, bias, eps), None, None
 
 
-def _rms_norm(x: Tensor, shape: Sequence[int], weight: Any = None, eps: float | None = None) -> tuple[Any, ...]:  # noqa: ANN401
+def _rms_norm(x: Tensor, shape: Sequence[int], weight: Tensor = None, eps: float | None = None) -> tuple[Any, ...]:
     from torch.nn import functional
 
     return functional.rms_norm(x, list(shape), weight, eps), None
 
 
 def _attention(
-    q: Tensor, k: Tensor, v: Tensor, _: float = 0.0, causal: bool = False, **options: Any
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    _: float = 0.0,
+    causal: bool = False,  # noqa: FBT001, FBT002
+    **options: Any,  # noqa: ANN401
 ) -> tuple[Any, ...]:
     from torch.nn import functional
 
@@ -187,9 +200,9 @@ def _attention_alone(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    mask: Any = None,
+    mask: Tensor = None,
     _: float = 0.0,
-    causal: bool = False,
+    causal: bool = False,  # noqa: FBT001, FBT002
     **options: Any,  # noqa: ANN401
 ) -> Tensor:
     from torch.nn import functional
@@ -242,7 +255,7 @@ INSTEAD: dict[str, Callable[..., Any]] = {
 
 
 def _bounded(name: str, apply: Callable[..., Any], *numbers: Any) -> Any:  # noqa: ANN401
-    """Compute with sizes: none of them has more bits than torch's."""
+    # Compute with sizes: none of them has more bits than torch's.
     if name == "pow" and abs(numbers[1]) * max(1, int(abs(numbers[0])).bit_length()) > _MOST_BITS:
         raise ValueError(f"{numbers[0]} to the power of {numbers[1]} is no size")
     result = apply(*numbers)

@@ -104,7 +104,7 @@ def _text(value: object, _: object) -> str:
 
 
 def _symbolic(value: object, named: Callable[[str], Ref]) -> Any:  # noqa: ANN401
-    """Return a size: a number, or the name of one that is computed."""
+    # Return a size: a number, or the name of one that is computed.
     held = mapping(value)
     if "as_name" in held:
         return named(text_of(held["as_name"]))

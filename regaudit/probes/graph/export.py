@@ -90,6 +90,9 @@ class _Reading:
             known: For values of an inner graph, their names in the outer one.
             prefix: Of the names of all its other values.
             nesting: How many graphs it lies in.
+
+        Raises:
+            Unfit: It has too many nodes, or one that is none.
         """
         scope = _Scope(known, prefix)
         for each in entries(graph.get("nodes")):
@@ -138,7 +141,7 @@ class _Reading:
         return called, operator, arguments, options
 
     def _inner(self, given: Sequence[Mapping[str, Any]], outputs: tuple[Any, ...], scope: _Scope, nesting: int) -> None:
-        """Read a block that was written without gradients; its results are cut off from what made them."""
+        # Read a block that was written without gradients; its results are cut off from what made them.
         import torch
 
         held = [mapping(mapping(each.get("arg")).get("as_graph")) for each in given[1:2]]
@@ -189,7 +192,7 @@ def _outputs(raw: Mapping[str, Any], scope: _Scope) -> Any:  # noqa: ANN401
 
 
 def _arguments(called: Any, named: dict[str, Any], name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:  # noqa: ANN401
-    """Return positional arguments up to the last that is given, and options, in the order of torch's own schema."""
+    # Return positional arguments up to the last that is given, and options, in the order of torch's own schema.
     schema = called._schema.arguments
     unknown = set(named) - {each.name for each in schema}
     if unknown:
@@ -221,7 +224,7 @@ _WEIGHTS = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_cons
 def _inputs(
     signature: Mapping[str, Any], values: Mapping[str, Any]
 ) -> tuple[dict[Hashable, str], dict[Hashable, ModelInput]]:
-    """Return the names of weights by the names of their values, and the inputs by theirs."""
+    # Return the names of weights by the names of their values, and the inputs by theirs.
     weights: dict[Hashable, str] = {}
     inputs: dict[Hashable, ModelInput] = {}
     for each in entries(signature.get("input_specs")):
@@ -247,7 +250,7 @@ def _input(name: str, value: Mapping[str, Any]) -> ModelInput:
 
 
 def _output(signature: Mapping[str, Any], values: Mapping[str, Any]) -> Hashable:
-    """Return the first output that is a tensor of floats, else the first tensor."""
+    # Return the first output that is a tensor of floats, else the first tensor.
     found = []
     for each in entries(signature.get("output_specs")):
         argument = mapping(mapping(mapping(each).get("user_output")).get("arg"))
@@ -260,7 +263,7 @@ def _output(signature: Mapping[str, Any], values: Mapping[str, Any]) -> Hashable
 
 
 def _batch(inputs: Sequence[ModelInput], where: str) -> int | None:
-    """Return the batch size that the graph was written for, None where it takes any."""
+    # Return the batch size that the graph was written for, None where it takes any.
     first = [each.shape[0] for each in inputs if each.shape]
     sizes = set(first)
     if not first or None in sizes:

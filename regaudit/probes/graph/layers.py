@@ -119,7 +119,7 @@ class _Search:
 
 
 def _with_biases(nodes: Sequence[Node], search: _Search, output: Hashable) -> list[Node]:
-    """Join a product with the node that adds a weight to it, where nothing else takes the product."""
+    # Join a product with the node that adds a weight to it, where nothing else takes the product.
     takers = Counter(key for node in nodes for key in set(node.taken()))
     products = {
         next(node.made()): node

@@ -110,8 +110,16 @@ def _classes() -> _Classes:
     class Operation(nn.Module):
         """A layer: it holds the weights, the node brings the function."""
 
-        def forward(self, x: Tensor, *, apply: Callable[[Tensor], Any]) -> Any:  # noqa: ANN401
-            return apply(x)
+        def __init__(self) -> None:
+            super().__init__()
+            self.latest: Callable[[Tensor], Any] | None = None
+
+        def forward(self, x: Tensor, *, apply: Callable[[Tensor], Any] | None = None) -> Any:  # noqa: ANN401
+            # Called by itself, as a probe of one layer does, it does what it did in the network last.
+            self.latest = apply or self.latest
+            if self.latest is None:
+                raise RuntimeError("the network has not run yet, so this layer's function is not known")
+            return self.latest(x)
 
     class GraphNetwork(nn.Module):
         """A network that runs the nodes of a program."""
@@ -152,7 +160,7 @@ def _takes_any_batch(network: Network, program: Program) -> bool:
     return whole.shape == parts.shape and torch.allclose(whole, parts, rtol=_TOLERANCE, atol=_TOLERANCE)
 
 
-def _made_up(each: ModelInput, size: int, draw: Any) -> Tensor:
+def _made_up(each: ModelInput, size: int, draw: Tensor) -> Tensor:
     import torch
 
     shape = [size, *(_ANY_LENGTH if length is None else length for length in (each.shape or ())[1:])]

@@ -195,7 +195,7 @@ def _pad(
 
 
 def _pad_by_index(x: Tensor, before: dict[int, int], after: dict[int, int], mode: str) -> Tensor:
-    """Pad by picking from x itself, axis by axis."""
+    # Pad by picking from x itself, axis by axis.
     import torch
 
     for axis, first in before.items():

@@ -164,7 +164,7 @@ def _fits(pads: list[tuple[int, int]], kernel: list[int]) -> bool:
 
 
 def _average_pool(at: Settings, x: Tensor) -> Tensor:
-    """Average over windows; where padding does not count, the sum is divided by how many elements there are."""
+    # Average over windows; where padding does not count, the sum is divided by how many elements there are.
     from torch.nn import functional
 
     kernel = at.several("kernel_shape") or []
@@ -190,7 +190,7 @@ def _global_max(_: Settings, x: Tensor) -> Tensor:
 
 
 def _resize(at: Settings, x: Tensor, *inputs: Tensor | None) -> Tensor:
-    """Resize by the nearest element or linearly, as torch does; other ways to place the pixels are not known."""
+    # Resize by the nearest element or linearly, as torch does; other ways to place the pixels are not known.
     from torch.nn import functional
 
     held = [*inputs, None, None, None][:3]

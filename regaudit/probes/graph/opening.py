@@ -55,7 +55,7 @@ def runner(kind: str, program: Program, weights: Weights, layers: Sequence[Layer
 
 
 def _call(names: tuple[str, ...], network: Network, batch: Mapping[str, TorchTensor]) -> TorchTensor:
-    """Run a network on a batch, its inputs in order."""
+    # Run a network on a batch, its inputs in order.
     return network(*(batch[name] for name in names))
 
 
@@ -100,6 +100,9 @@ def stored_weights(checkpoint: Checkpoint, tensors: Iterable[Tensor], trained: f
         checkpoint: Open.
         tensors: Those to read.
         trained: Names of those that are parameters.
+
+    Returns:
+        Their values.
     """
     weights = Weights()
     for tensor in tensors:

@@ -52,7 +52,7 @@ def run(network: Network, inputs: Sequence[Tensor]) -> Tensor:
 
 
 def _in_groups(network: Network, inputs: Sequence[Tensor], size: int) -> Tensor:
-    """Run a batch in groups of the size that the program was written for; the last is filled up with first examples."""
+    # Run a batch in groups of the size that the program was written for; the last is filled up with first examples.
     import torch
 
     total = len(inputs[0])
@@ -84,7 +84,7 @@ class _Run:
         self._shapes = tuple(tuple(each.shape) for group in groups for each in group)
 
     def outputs(self) -> list[Tensor]:
-        """Run all nodes and return the output of each group."""
+        # Run all nodes and return the output of each group.
         program, check = self._network.program, self._network.bounds.begin(self._shapes)
         for node, free in zip(program.nodes, self._network.frees, strict=True):
             try:
@@ -108,6 +108,7 @@ class _Run:
         """Return what a layer gives for each group, called once on all of them."""
         module = self._network.operations[node.module]
         given = [call.arguments[data] for call in calls]
+        calls[0].arguments[data] = None  # the module keeps the call, but no data
         apply = partial(calls[0].on, data)
         if len(given) == 1:
             return [module(given[0], apply=apply)]
@@ -140,7 +141,7 @@ class _Call:
         return self.apply(*self.arguments, **self.options)
 
     def on(self, place: int, data: Tensor) -> Any:  # noqa: ANN401
-        """Call it with other data."""
+        # Call it with other data.
         before, after = self.arguments[:place], self.arguments[place + 1 :]
         return self.apply(*before, data, *after, **self.options)
 

@@ -142,7 +142,7 @@ def _imported(path: str, missing: Sequence[str]) -> Any:  # noqa: ANN401
 
 
 def _session(runtime: Any, path: Path, outputs: Sequence[str]) -> Any:  # noqa: ANN401
-    """Return a session on the model's bytes, with more outputs behind them."""
+    # Return a session on the model's bytes, with more outputs behind them.
     if path.stat().st_size > _MAX_BYTES:
         raise ConfigError(
             f"{path}: has {path.stat().st_size:,} bytes; onnxruntime takes at most {_MAX_BYTES:,} from memory"

@@ -100,14 +100,17 @@ def test_wrappers_for_training_are_no_part_of_names():
             super().__init__()
             self.module = nn.Linear(2, 2)  # a name of its own, as wrappers use it
 
-    model = nn.Sequential(torch.compile(nn.Linear(2, 2)), Part())
-    assert [name for name, _, _ in layers(nn.DataParallel(torch.compile(model)))] == ["0", "1.module"]
+    def compiled(module):
+        return torch.compile(module, backend="eager")
+
+    model = nn.Sequential(compiled(nn.Linear(2, 2)), Part())
+    assert [name for name, _, _ in layers(nn.DataParallel(compiled(model)))] == ["0", "1.module"]
 
 
 def test_a_kernel_that_is_computed_is_penalised_as_it_is_used():
     model = nn.utils.parametrizations.weight_norm(nn.Linear(3, 2))
     assert names(model) == []
     ((name, kernel),) = computed(model, Penalty(site="kernel", l2=1.0))
-    assert name.endswith("weight")
+    assert name == "weight"
     assert torch.equal(kernel, model.weight)
     assert computed(model, Penalty(site="bias", l2=1.0)) == []

@@ -205,3 +205,17 @@ def test_batch_norm_and_dropout_are_trained(trained):
     assert chosen.loss < float(y.var())
     after = session.runner.network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_network_that_asks_for_numbers_is_a_reason(session_of):
+    class Branching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(4, 1)
+
+        def forward(self, x):
+            return self.fc(x) if float(x.detach().sum()) > 0 else -self.fc(x)
+
+    x, y = linear(30, 4, 2, 0.1)
+    found = respond(session_of(Branching(), x, y, loss="mse"))
+    assert "cannot be trained in a stack" in found.skips[0].reason
