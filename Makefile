@@ -25,6 +25,7 @@ format: .venv/.dev ## format and fix what can be fixed
 	.venv/bin/ruff check --fix .
 
 fixtures: .venv/.dev ## rebuild the bundled checkpoints from their seeds
+	$(PIP) onnx onnxscript
 	KERAS_BACKEND=torch $(PY) fixtures/make.py
 
 docs: .venv/.dev ## rebuild the generated pages of docs/

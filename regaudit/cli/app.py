@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from regaudit.cli import check, doctor, inspect, rule, schema
+from regaudit.cli import check, config, doctor, inspect, rule, schema
 from regaudit.cli.panels import Sectioned
 
 HELP = """
@@ -14,6 +14,7 @@ Audit trained models for regularization effects, and recommend a kernel, bias or
   regaudit inspect model.safetensors     what regularization did to it, and what to do
   regaudit check model.safetensors       the same as a gate for CI
   regaudit rule                          what is checked, and why
+  regaudit config show                   the settings that hold, and who set them
   regaudit doctor                        what can be read here
 """
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command(help=inspect.HELP, cls=Sectioned)(inspect.inspect)
 app.command(help=check.HELP, cls=Sectioned)(check.check)
 app.command(help=rule.HELP)(rule.rule)
+app.add_typer(config.app, name="config")
 app.command(help=schema.HELP)(schema.schema)
 app.command(help=doctor.HELP)(doctor.doctor)
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regaudit.cli.anchors import anchor_beside
+from regaudit.cli.configured import Gate, gate_words, named_targets, policy_of, resolved
 from regaudit.cli.destinations import destinations, reporter_named, screen, write_files, write_stdout
 from regaudit.cli.inputs import expanded, is_several
-from regaudit.cli.messages import choose, complain
+from regaudit.cli.messages import choose, complain, say
 from regaudit.cli.progress import ProgressBar
-from regaudit.config import INITS, OBJECTIVES, SPECTRUM_CHOICES, Options
+from regaudit.config import INITS, OBJECTIVES, Options
 from regaudit.errors import CheckpointError, ConfigError
 from regaudit.records import Audit, Coverage, Verdict
 from regaudit.reports import Problem, Report
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from regaudit.config import Policy, Probing
     from regaudit.reports import View
+    from regaudit.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,9 @@ class Request:
     init: str = ""
     objective: str = "accuracy"
     limits: Mapping[str, int] = field(default_factory=dict)
+    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    config: str = ""
+    no_config: bool = False
 
 
 def chosen_limits(words: list[str]) -> Mapping[str, int]:
@@ -53,12 +58,12 @@ def chosen_limits(words: list[str]) -> Mapping[str, int]:
     return parse(words)
 
 
-def audited(request: Request, policy: Policy | None = None) -> int:
+def audited(request: Request, gate: Gate | None = None) -> int:
     """Audit the inputs and write the report on them everywhere that was asked for.
 
     Args:
         request: The user's options.
-        policy: What the gate fails on; None for no gate.
+        gate: Those of the gate; None for no gate.
 
     Returns:
         The exit code.
@@ -66,24 +71,71 @@ def audited(request: Request, policy: Policy | None = None) -> int:
     Raises:
         ConfigError: An option is wrong, or an input is "", as from a shell's unset variable.
     """
-    if "" in request.inputs:
-        raise ConfigError("INPUT is empty; give the path of a model file or directory")
+    settings = _settings(request, gate)
+    request = _completed(request, settings)
+    policy = policy_of(settings, gate)
     reporter = reporter_named(request.format)
     view = screen(request.color, verbose=request.verbose, quiet=request.quiet)
-    choose("--spectrum", request.spectrum, list(SPECTRUM_CHOICES))
     choose("--objective", request.objective, list(OBJECTIVES))
     if request.init and not Path(request.init).exists():
         choose("--init", request.init, [*INITS, "the path of a checkpoint"])
     found = expanded(request.inputs, recursive=request.recursive)
     files = destinations(request.outputs, [each for each in found if isinstance(each, str)])
+    kept = destinations([f"json={gate.write_baseline}"] if gate and gate.write_baseline else [], [])
+    gated = policy if gate else None
     if is_several(request.inputs, recursive=request.recursive):
-        report = gather([_one_of(found, i, request, policy, view) for i in range(len(found))])
+        report = gather(settled([_one_of(found, i, request, gated, view) for i in range(len(found))], policy, gate))
     else:
-        report = _report(found[0], request, policy, view)
-    write_files(report, files)
+        (report,) = settled([_report(found[0], request, gated, view)], policy, gate)
+    if kept and report.problems:
+        say(f"note: the baseline {kept[0].path} is not written: not every input could be read")
+        kept = ()
+    write_files(report, (*files, *kept))
     if report.parts or not (report.problems and reporter.is_for_people):
         write_stdout(reporter.render(report))
     return report.exit_code
+
+
+def settled(parts: Sequence[Report], policy: Policy, gate: Gate | None) -> list[Report]:
+    """Return the reports on all inputs with the findings that count under a policy, and judged where there is a gate."""
+    from regaudit.policy import settle, verdict
+
+    read = [part for part in parts if not part.problems]
+    audits = iter(settle([part.audit for part in read], policy, is_whole=len(read) == len(parts)))
+    found = []
+    for part in parts:
+        if not part.problems:
+            audit = next(audits)
+            part = replace(part, audit=audit, verdict=verdict(audit, policy) if gate else None)  # noqa: PLW2901
+        found.append(part)
+    return found
+
+
+def _settings(request: Request, gate: Gate | None) -> Settings:
+    from regaudit.settings import Given
+
+    words = {"spectrum": request.spectrum, **(gate_words(gate) if gate else {})}
+    given = Given(
+        config=request.config,
+        no_config=request.no_config,
+        no_waivers=gate is not None and gate.no_waivers,
+        words=words,
+        limits=request.limits,
+    )
+    return resolved(given, request.inputs)
+
+
+def _completed(request: Request, settings: Settings) -> Request:
+    """Return the request with what the settings say where the command line says nothing."""
+    from regaudit.settings import apply
+
+    return replace(
+        request,
+        inputs=named_targets(settings, request.inputs),
+        spectrum=settings.value("spectrum"),
+        limits=apply.limits(settings),
+        thresholds=apply.thresholds(settings),
+    )
 
 
 def _one_of(found: Sequence[str | Problem], index: int, request: Request, policy: Policy | None, view: View) -> Report:
@@ -117,6 +169,7 @@ def _report(each: str | Problem, request: Request, policy: Policy | None, view: 
         init=request.init,
         objective=request.objective,
         limits=request.limits,
+        thresholds=request.thresholds,
     )
     is_wanted = not (request.quiet or request.no_progress)
     try:
@@ -124,13 +177,7 @@ def _report(each: str | Problem, request: Request, policy: Policy | None, view: 
             result = audit(each, options, progress=progress)
     except CheckpointError as error:
         return _unread(Problem(path=error.where, problem=error.problem, fix=error.fix), policy, view)
-    return Report(audit=result, verdict=_verdict(result, policy), view=view, anchor=anchor_beside(each))
-
-
-def _verdict(audit: Audit, policy: Policy | None) -> Verdict | None:
-    from regaudit.policy import judge
-
-    return judge(audit, policy) if policy else None
+    return Report(audit=result, view=view, anchor=anchor_beside(each))
 
 
 def _unread(problem: Problem, policy: Policy | None, view: View) -> Report:

@@ -2,9 +2,9 @@
 
 from regaudit.cli import options
 from regaudit.cli.audited import Request, audited, chosen_limits
-from regaudit.cli.messages import choose
+from regaudit.cli.configured import Gate, separated
 from regaudit.cli.probing import checked
-from regaudit.config import FAIL_ON_CHOICES, Policy, Probing
+from regaudit.config import Probing
 
 HELP = """
 Fail on defects: the gate for CI.
@@ -13,8 +13,10 @@ Fail on defects: the gate for CI.
   regaudit check model.safetensors
   regaudit check checkpoint.pt --fail-on warn -o report.json
   regaudit check 'runs/*.pt' -f json
+  regaudit check model.safetensors --baseline old.json
 
-The same audit as inspect, judged: each finding has a severity, error, warn or info.
+The same audit as inspect, judged: each finding has a severity, error, warn or info. Options win over REGAUDIT_*
+variables, which win over the nearest regaudit.toml or pyproject.toml; regaudit config show says what holds.
 
 \b
 Exit code 0: passed
@@ -25,14 +27,24 @@ Exit code 0: passed
 
 
 def check(
-    inputs: options.Inputs,
+    inputs: options.Inputs = None,
     *,
-    fail_on: options.FailOn = "error",
+    fail_on: options.FailOn = "",
+    preset: options.Preset = "",
+    select: options.Select = None,
+    extend_select: options.ExtendSelect = None,
+    ignore: options.Ignore = None,
+    baseline: options.Baseline = "",
+    write_baseline: options.WriteBaseline = "",
+    fail_on_stale: options.FailOnStale = False,
+    no_waivers: options.NoWaivers = False,
+    config: options.Config = "",
+    no_config: options.NoConfig = False,
     format: options.Format = "text",  # noqa: A002, the option's name
     output: options.Output = None,
     recursive: options.Recursive = False,
     tensors: options.Tensors = False,
-    spectrum: options.Spectrum = "auto",
+    spectrum: options.Spectrum = "",
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
     color: options.Color = "auto",
@@ -57,10 +69,11 @@ def check(
     Returns:
         The exit code.
     """
-    choose("--fail-on", fail_on, list(FAIL_ON_CHOICES))
     return audited(
         Request(
-            inputs=inputs,
+            inputs=inputs or [],
+            config=config,
+            no_config=no_config,
             recursive=recursive,
             format=format,
             outputs=output or [],
@@ -89,5 +102,15 @@ def check(
                 )
             ),
         ),
-        Policy(fail_on=fail_on),
+        Gate(
+            fail_on=fail_on,
+            preset=preset,
+            select=separated(select),
+            extend_select=separated(extend_select),
+            ignore=separated(ignore),
+            baseline=baseline,
+            write_baseline=write_baseline,
+            fail_on_stale=fail_on_stale,
+            no_waivers=no_waivers,
+        ),
     )

@@ -26,13 +26,15 @@ Exit code 0: complete
 
 
 def inspect(
-    inputs: options.Inputs,
+    inputs: options.Inputs = None,
     *,
+    config: options.Config = "",
+    no_config: options.NoConfig = False,
     format: options.Format = "text",  # noqa: A002, the option's name
     output: options.Output = None,
     recursive: options.Recursive = False,
     tensors: options.Tensors = False,
-    spectrum: options.Spectrum = "auto",
+    spectrum: options.Spectrum = "",
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
     color: options.Color = "auto",
@@ -59,7 +61,9 @@ def inspect(
     """
     return audited(
         Request(
-            inputs=inputs,
+            inputs=inputs or [],
+            config=config,
+            no_config=no_config,
             recursive=recursive,
             format=format,
             outputs=output or [],

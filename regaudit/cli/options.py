@@ -14,6 +14,7 @@ from regaudit.config import (
     INITS,
     LOSSES,
     OBJECTIVES,
+    PRESETS,
     SPECTRUM_CHOICES,
     SYNTHETIC,
     Probing,
@@ -23,10 +24,11 @@ from regaudit.reports import REPORTERS
 FORMATS = "|".join(each.name for each in REPORTERS)
 
 Inputs: TypeAlias = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         metavar="INPUT...",
-        help="Model files, directories that hold one model each, indexes of shards, or patterns such as 'runs/*.pt'.",
+        help="Model files, directories that hold one model each, indexes of shards, or patterns such as 'runs/*.pt'; "
+        "without any, the targets of the configuration.",
         show_default=False,
     ),
 ]
@@ -34,8 +36,104 @@ Recursive: TypeAlias = Annotated[
     bool,
     typer.Option("--recursive", "-r", help="Audit every model in the directories and below.", show_default=False),
 ]
+GATE = "Gate"
 FailOn: TypeAlias = Annotated[
-    str, typer.Option("--fail-on", metavar="|".join(FAIL_ON_CHOICES), help="The least severity that fails the gate.")
+    str,
+    typer.Option(
+        "--fail-on",
+        metavar="|".join(FAIL_ON_CHOICES),
+        help="The least severity that fails the gate; error if nothing is said.",
+        show_default=False,
+        rich_help_panel=GATE,
+    ),
+]
+Preset: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--preset",
+        metavar="|".join(PRESETS),
+        help="Which rules count; publish is stricter on what ships in the file.",
+        show_default=False,
+        rich_help_panel=GATE,
+    ),
+]
+Select: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--select",
+        metavar="RULE",
+        help="The only rules that count: codes, beginnings of codes (RGA1), names; repeatable.",
+        show_default=False,
+        rich_help_panel=GATE,
+    ),
+]
+ExtendSelect: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--extend-select",
+        metavar="RULE",
+        help="Rules that count as well; repeatable.",
+        show_default=False,
+        rich_help_panel=GATE,
+    ),
+]
+Ignore: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ignore",
+        metavar="RULE",
+        help="Rules that do not count; repeatable.",
+        show_default=False,
+        rich_help_panel=GATE,
+    ),
+]
+Baseline: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--baseline",
+        metavar="FILE",
+        help="An earlier JSON report; what it found no longer fails the gate.",
+        show_default=False,
+        rich_help_panel=GATE,
+    ),
+]
+WriteBaseline: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--write-baseline",
+        metavar="FILE",
+        help="Write this run's JSON report for the next --baseline; it may be the same file.",
+        show_default=False,
+        rich_help_panel=GATE,
+    ),
+]
+FailOnStale: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--fail-on-stale",
+        help="Entries of the baseline that match nothing any more are errors.",
+        show_default=False,
+        rich_help_panel=GATE,
+    ),
+]
+NoWaivers: TypeAlias = Annotated[
+    bool,
+    typer.Option("--no-waivers", help="Waivers do not hold in this run.", show_default=False, rich_help_panel=GATE),
+]
+CONFIGURATION = "Configuration"
+Config: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="The configuration file, in place of the nearest regaudit.toml or pyproject.toml.",
+        show_default=False,
+        rich_help_panel=CONFIGURATION,
+    ),
+]
+NoConfig: TypeAlias = Annotated[
+    bool,
+    typer.Option("--no-config", help="Use no configuration file.", show_default=False, rich_help_panel=CONFIGURATION),
 ]
 Format: TypeAlias = Annotated[str, typer.Option("--format", "-f", metavar=FORMATS, help="What goes to stdout.")]
 Output: TypeAlias = Annotated[
@@ -56,7 +154,8 @@ Spectrum: TypeAlias = Annotated[
     typer.Option(
         "--spectrum",
         metavar="|".join(SPECTRUM_CHOICES),
-        help="Singular values: of the matrices that take seconds, of all, of none.",
+        help="Singular values: of the matrices that take seconds, of all, of none; auto if nothing is said.",
+        show_default=False,
     ),
 ]
 Verbose: TypeAlias = Annotated[

@@ -10,6 +10,7 @@ from regaudit.effects.rung_charges import BALANCE, CLASS_MEAN
 from regaudit.effects.rung_declared import DECLARED
 from regaudit.effects.rung_dosimeters import EXPOSURE, VANISHED
 from regaudit.effects.rung_equilibrium import EQUILIBRIUM
+from regaudit.effects.rung_small_weights import SMALL_WEIGHTS
 from regaudit.effects.rung_zeros import ZEROS
 from regaudit.effects.rungs import Evidence
 from regaudit.records import Audit, Detected
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from regaudit.effects.rungs import Rung, RungVerdict
 
 # From the strongest: what is a matter of proof first, what the file says and the shape of weights last.
-RUNGS: Final[tuple[Rung, ...]] = (EXPOSURE, VANISHED, BALANCE, CLASS_MEAN, DECLARED, EQUILIBRIUM, ZEROS)
+RUNGS: Final[tuple[Rung, ...]] = (EXPOSURE, VANISHED, SMALL_WEIGHTS, BALANCE, CLASS_MEAN, DECLARED, EQUILIBRIUM, ZEROS)
 
 
 def detect(audit: Audit) -> Detected | None:

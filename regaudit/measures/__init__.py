@@ -22,6 +22,7 @@ from regaudit.measures import (
     normalization,
     norms,
     pairs,
+    small_weights,
     sparsity,
     vanished,
 )
@@ -45,7 +46,7 @@ _OF_LAYERS: tuple[tuple[str, tuple[Measure[Subject], ...]], ...] = (
     ("Growth over the initialisation", initial.MEASURES),
     ("Exposure to decay", (*exposure.MEASURES, *vanished.MEASURES, *adam.MEASURES)),
     ("Charges of symmetries", charges.MEASURES),
-    ("Zeros and units", sparsity.MEASURES),
+    ("Zeros and units", (*sparsity.MEASURES, *small_weights.MEASURES)),
     ("Shape of the distribution", distribution.MEASURES),
     ("Spectrum", spectra.MEASURES),
     ("Biases", bias.MEASURES),

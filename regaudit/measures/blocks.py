@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BLOCK: Final = 1 << 16  # elements; four float64 buffers of it (2 MB) stay in a core's cache
 ALIGNMENT: Final = 4  # the group of N:M sparsity (NVIDIA Ampere's 2:4)
+RUNS: Final = 8  # of rows, in a sample
 _ORDER: Final = (Axis.OUT, Axis.IN, Axis.TAP)
 
 
@@ -89,6 +90,18 @@ class Blocks:
                 if box.values.size == self.parameter.size:
                     self._box = box
                 yield box
+
+    def sampled(self, limit: int) -> Iterator[Box]:
+        """Yield about `limit` elements as a few boxes from evenly spaced runs of axis 0; all where one box holds them."""
+        if self._box is not None:
+            yield self._box
+            return
+        rows = self.parameter.shape[0] if self.parameter.shape else 1
+        count = max(1, min(rows, limit * rows // self.parameter.size))
+        runs = min(RUNS, count)
+        for k in range(runs):
+            start, length = k * (rows - count // runs) // max(runs - 1, 1), count // runs
+            yield next(self._pieces(self.canonical(start, start + length), self._begin(start, rows)))
 
     def canonical(self, start: int, stop: int) -> Array:
         """Return rows [start, stop) of axis 0 as (out, in, taps), in the dtype that `load` gives, not scaled."""

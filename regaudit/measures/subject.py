@@ -13,11 +13,12 @@ from regaudit.measures.base import NotMeasurable, plural, require
 from regaudit.measures.marchenko_pastur import Bulk, bulk
 from regaudit.measures.ordered import count_alive
 from regaudit.measures.singular_values import Spectrum, singular_values
+from regaudit.measures.small_weights import small_sample
 
 if TYPE_CHECKING:
     from regaudit.measures.blocks import Blocks
     from regaudit.measures.summary import Summary
-    from regaudit.records import Layer, Parameter
+    from regaudit.records import Array, Layer, Parameter
 
 # Largest relative error of rounding to a dtype: 2^-(mantissa bits + 1).
 ROUNDOFF: Final = {"F64": 2**-53, "F32": 2**-24, "F16": 2**-11, "BF16": 2**-8, "F8_E4M3": 2**-4, "F8_E5M2": 2**-3}
@@ -63,6 +64,11 @@ class Subject:
         rounding = ROUNDOFF.get(self.parameter.dtype, 0.0) * summary.rms * (math.sqrt(m) + math.sqrt(n))
         rank = int(np.count_nonzero(values > max(self.spectrum.resolution, rounding)))
         return bulk(values[: min(rank, rows, columns)], max(rows, columns))
+
+    @cached_property
+    def small_sample(self) -> tuple[Array, Array]:
+        """|w|/rms and |w|·rms/(r_j·c_i) of a sample of nonzero weights; raises `NotMeasurable`."""
+        return small_sample(self)
 
     @property
     def kernel(self) -> Summary:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeAlias
-from weakref import WeakKeyDictionary, WeakMethod, finalize
+from weakref import WeakKeyDictionary, finalize, ref
 
 from regaudit.networks.attention_parts import is_attention
 from regaudit.networks.places import Place
@@ -18,7 +17,6 @@ from regaudit.records import Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping
-    from types import FrameType
 
     from regaudit.networks.watching import Sighting
     from regaudit.penalties.penalty import Penalty
@@ -48,93 +46,82 @@ class Recorder:
     """
 
     def __init__(self, penalties: tuple[Penalty, ...]) -> None:
-        from torch.nn.modules.module import register_module_forward_pre_hook
-
         self._penalties = penalties
         self._roles = frozenset().union(*(each.roles for each in penalties))
         self._last: MutableMapping[Module, list[Activity]] = WeakKeyDictionary()
-        self._pass: _Pass | None = None
-        # torch keeps global hooks for ever: this one goes with its recorder.
-        self._release = finalize(self, register_module_forward_pre_hook(_weak(self._enter)).remove)
+        self._is_busy = False
+        self._release = _around_calls(self)
 
     def close(self) -> None:
         """Record no more, and forget everything."""
         self._release()
-        self._end()
         self._last.clear()
 
     def activities(self, layer: Module) -> list[Activity]:
         """Return the calls of one layer in its last pass."""
         return self._last.get(layer, [])
 
-    def _enter(self, module: Module) -> None:
-        import torch
-
-        if not torch.is_grad_enabled() or torch.compiler.is_compiling() or (self._pass and self._pass.is_running()):
-            return
-        self._end()  # of a pass that was interrupted: Ctrl-C passes by torch's hooks
+    def call(self, module: Module, proceed: Callable[[], Any]) -> Any:  # noqa: ANN401
+        """Return what a module gives, and keep what its layers put out where this is a pass."""
+        if self._is_busy or not _is_training():
+            return proceed()
         for each in module.modules():
             self._last.pop(each, None)
-        places = tuple(_places(module, self._roles))
-        if places and not _is_compiled(module):
-            self._pass = _Pass(module, places, self._leave)
+        places = () if _is_compiled(module) else tuple(_places(module, self._roles))
+        return self._watched(Watch(module, places, {}), proceed) if places else proceed()
 
-    def _leave(self, module: Module, args: Any, output: Any) -> None:  # noqa: ANN401
-        watch = self._pass.watch if self._pass else None
-        self._end()
-        for place, calls in watch.calls() if watch and output is not None else ():  # no output: the pass failed
-            owner = module.get_submodule(place.kernel.rpartition(".")[0])
-            self._last.setdefault(owner, []).extend(self._summed(module.get_submodule(place.module), c) for c in calls)
+    def _watched(self, watch: Watch, proceed: Callable[[], Any]) -> Any:  # noqa: ANN401
+        self._is_busy = True
+        try:
+            with ExitStack() as stack:
+                watch.hook(stack)
+                stack.enter_context(watching(watch))
+                output = proceed()
+        finally:
+            self._is_busy = False
+        for place, calls in watch.calls():
+            owner = watch.network.get_submodule(place.kernel.rpartition(".")[0])
+            module = watch.network.get_submodule(place.module)
+            self._last.setdefault(owner, []).extend(self._summed(module, call) for call in calls)
+        return output
 
     def _summed(self, module: Module, call: Sighting) -> Activity:
         y = call.linear if call.activity is None else call.activity
         sums = {each: penalised_sum(y, each) for each in self._penalties}
         return Activity(sums=sums, examples=_examples(module, y))
 
-    def _end(self) -> None:
-        running, self._pass = self._pass, None
-        if running:
-            running.stack.close()
+
+def _around_calls(recorder: Recorder) -> Callable[[], None]:
+    """Call every module through a recorder, as `torch.fx` does while it traces, and return what ends that.
+
+    torch's global hooks would do but for failing passes: what they leave behind cannot be removed from within them, and
+    Ctrl-C passes them by. It ends by itself with the recorder.
+    """
+    from torch import nn
+
+    reference, original, is_open = ref(recorder), nn.Module.__call__, True
+
+    @wraps(original)
+    def call(module: Module, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        found = reference() if is_open else None
+        return found.call(module, lambda: original(module, *args, **kwargs)) if found else original(module, *args, **kwargs)
+
+    def end() -> None:
+        nonlocal is_open
+        is_open = False
+        while hasattr(top := nn.Module.__call__, "is_over") and top.is_over():  # others may have come on top
+            nn.Module.__call__ = top.original  # type: ignore[method-assign]
+
+    call.original, call.is_over = original, lambda: not is_open  # type: ignore[attr-defined]
+    nn.Module.__call__ = call  # type: ignore[method-assign]
+    return finalize(recorder, end)
 
 
-class _Pass:
-    """A pass in progress: what is watched until its stack is closed."""
+def _is_training() -> bool:
+    """Return whether gradients are recorded, and not those of a checkpointed part that backward runs again."""
+    import torch
 
-    def __init__(self, module: Module, places: tuple[Place, ...], leave: Callable[..., None]) -> None:
-        self.watch = Watch(module, places, {})
-        self.stack = ExitStack()
-        self._thread = threading.get_ident()
-        self._frame = _frame_of_call()
-        self.watch.hook(self.stack)
-        # The last hook of the module, called also where its pass raises an `Exception`.
-        self.stack.callback(module.register_forward_hook(leave, always_call=True).remove)
-        self.stack.enter_context(watching(self.watch))
-
-    def is_running(self) -> bool:
-        """Return whether the call goes on: its frame is on the stack, or nothing can be said from another thread."""
-        return threading.get_ident() != self._thread or any(each is self._frame for each in _frames())
-
-
-def _frames() -> Iterator[FrameType]:
-    frame = inspect.currentframe()
-    while frame := frame and frame.f_back:
-        yield frame
-
-
-def _frame_of_call() -> FrameType | None:
-    """Return the frame in which torch calls the module whose hook runs."""
-    return next((each for each in _frames() if each.f_code.co_filename.endswith("module.py")), None)
-
-
-def _weak(method: Callable[[Module], None]) -> Callable[..., None]:
-    """Return a hook that doesn't keep the method's object alive."""
-    reference = WeakMethod(method)
-
-    def hook(module: Module, args: Any) -> None:  # noqa: ANN401
-        if found := reference():
-            found(module)
-
-    return hook
+    return torch.is_grad_enabled() and not torch.compiler.is_compiling() and torch._C._current_graph_task_id() == -1
 
 
 def _examples(module: Module, y: Tensor) -> int:

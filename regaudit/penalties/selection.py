@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Tensor: TypeAlias = Any  # torch.Tensor
     Parameter: TypeAlias = Any  # torch.nn.Parameter
 
-_COMPILED = "_orig_mod."  # what torch.compile puts into the names of modules
+_COMPILED = "_orig_mod"  # what torch.compile puts into the names of modules
 
 
 def role_of(module: Module) -> Role:
@@ -61,7 +61,7 @@ def layers(model: Module) -> Iterator[tuple[str, Module, Role]]:
     """
     for name, module in _unwrapped(model).named_modules():
         if _has_own(module):
-            yield name.replace(_COMPILED, ""), module, role_of(module)
+            yield ".".join(part for part in name.split(".") if part != _COMPILED), module, role_of(module)
 
 
 def selected(model: Module, penalty: Penalty) -> list[tuple[str, Parameter]]:
@@ -122,7 +122,7 @@ def _unwrapped(model: Module) -> Module:
 
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return _unwrapped(model.module)
-    return _unwrapped(model._orig_mod) if hasattr(model, "_orig_mod") else model
+    return _unwrapped(getattr(model, _COMPILED)) if hasattr(model, _COMPILED) else model
 
 
 def _is_at(site: Site, name: str, parameter: Parameter) -> bool:

@@ -78,8 +78,9 @@ class Penalties:
         """
         import torch
 
-        start = torch.zeros((), device=next((each.device for each in model.parameters()), None))
-        return sum((self._term(model, each, batch_size) for each in self.penalties), start)
+        if torch.compiler.is_compiling():  # finding the layers is not for a graph
+            return torch.compiler.disable(self._total)(model, batch_size)
+        return self._total(model, batch_size)
 
     def __enter__(self) -> Penalties:
         """Return itself."""
@@ -215,6 +216,12 @@ class Penalties:
         rest.penalties = tuple(each for each in each_changed if each.l1 or each.l2)
         rest._recorder = self._recorder
         return rest
+
+    def _total(self, model: Module, batch_size: int | None) -> Tensor:
+        import torch
+
+        start = torch.zeros((), device=next((each.device for each in model.parameters()), None))
+        return sum((self._term(model, each, batch_size) for each in self.penalties), start)
 
     def _term(self, model: Module, penalty: Penalty, batch_size: int | None) -> Tensor:
         if penalty.site is Site.ACTIVITY:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from regaudit.records import Response
 
 # The one-standard-error rule (Breiman et al., 1984): what is in use stays unless the gain is larger than its error. On 30
-# small networks, two seeds: regret 0.24 and harm 0.10 at 0, 0.20 and 0.03 at 1, 0.20 and 0.02 at 1.5.
+# small networks, two seeds: regret 0.21 and harm 0.07 at 0, 0.19 and 0.02 at 1; benchmarks/zoo_choices.py prints them.
 STANDARD_ERRORS = 1.0
 NORMAL_95 = 1.959964
 SURE_AT_MOST = 0.9  # the trainings are not the user's

@@ -5,7 +5,7 @@ A new format is one file here that defines a `REPORTER`, and its entry in `REPOR
 
 from __future__ import annotations
 
-from regaudit.reports import github, gitlab, json, jsonl, junit, markdown, sarif, terminal
+from regaudit.reports import github, gitlab, html, json, jsonl, junit, markdown, sarif, terminal
 from regaudit.reports.base import Problem, Report, Reporter, View
 
 REPORTERS: tuple[Reporter, ...] = (
@@ -15,6 +15,7 @@ REPORTERS: tuple[Reporter, ...] = (
     sarif.REPORTER,
     junit.REPORTER,
     markdown.REPORTER,
+    html.REPORTER,
     github.REPORTER,
     gitlab.REPORTER,
 )

@@ -50,7 +50,9 @@ def document(report: Report) -> Object:
             "evidence": audit.evidence,
             "seed": audit.seed,
             "duration_s": audit.duration_s,
+            "objective": audit.objective,
         },
+        "anchor": {"path": report.anchor.path, "line": report.anchor.line} if report.anchor else None,
         "errors": [{"path": each.path, "problem": each.problem, "fix": each.fix} for each in report.problems],
         "inputs": [_input(each) for each in audit.inputs],
         "coverage": _coverage(audit.coverage),
@@ -125,6 +127,7 @@ def _declared(declared: records.Declared) -> Object:
         "unit": declared.unit,
         "where": declared.where,
         "note": declared.note,
+        "learning_rate": declared.learning_rate,
         "l1": strength.value if strength and strength.norm == "l1" else None,
         "l2": strength.value if strength and strength.norm == "l2" else None,
     }
@@ -147,6 +150,7 @@ def _layer(audit: LayerAudit) -> Object:
         "dtypes": {each.use: each.dtype for each in layer.parameters},
         "shape": shape_of(audit),
         "axes": _axes(layer.parameters),
+        "arrays": [_array(each) for each in layer.parameters],
         "parameters": layer.size,
         **_measured(audit.measurements),
         "skips": _skips(audit.skips),
@@ -163,6 +167,16 @@ def _profile(profile: records.Profile | None) -> Object | None:
         "reach": profile.reach,
         "ranks": list(profile.ranks),
         "singular_values": [float(f"{each:.{DRAWN_DIGITS}g}") for each in profile.singular_values],
+    }
+
+
+def _array(parameter: Parameter) -> Object:
+    return {
+        "use": parameter.use,
+        "tensors": parameter.tensors,
+        "dtype": parameter.dtype,
+        "shape": parameter.shape,
+        "axes": parameter.axes,
     }
 
 
@@ -318,6 +332,7 @@ def _finding(finding: records.Finding, report: Report) -> Object:
             "threshold": finding.threshold,
         },
         "fingerprint": finding.fingerprint,
+        "note": finding.note,
     }
 
 

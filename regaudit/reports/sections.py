@@ -105,10 +105,10 @@ def _trained_with(report: Report) -> str:
     if detected is None:
         return "cannot be told from the weights alone"
     is_none = detected.site is Site.NONE
-    penalty = "no kernel penalty" if is_none else penalty(detected.site, detected.norm, detected.strength)
+    used = "no kernel penalty" if is_none else penalty(detected.site, detected.norm, detected.strength)
     basis = BASES.get(detected.basis, printable(detected.basis))
     sentences = [
-        f"{penalty}: {basis}; confidence {in_words(detected.confidence)}.",
+        f"{used}: {basis}; confidence {in_words(detected.confidence)}.",
         *(printable(each, SENTENCE_LIMIT) for each in detected.rationale[:1]),
         *([AGREEMENTS[detected.agreement]] if detected.agreement else []),
         *(f"Against it, {printable(each, SENTENCE_LIMIT)}" for each in detected.contradictions),

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from regaudit.settings.tables import Target
 
 
-def policy(settings: Settings, today: date, *, written: str = "") -> Policy:
+def policy(settings: Settings, today: date, *, gates: bool = True, written: str = "") -> Policy:
     """Return the policy that settings say.
 
     Args:
         settings: As `resolve` returns them.
         today: The day (UTC) by which waivers expire.
+        gates: Whether findings are judged; where they are only shown, nothing is waived and there is no baseline.
         written: Path of the baseline that this run writes, which need not be there before.
 
     Raises:
@@ -37,8 +38,8 @@ def policy(settings: Settings, today: date, *, written: str = "") -> Policy:
         ignore=settings.value("ignore"),
         levels=levels,
         per_tensor={each.name.removeprefix("per-tensor."): each.value for each in settings.under("per-tensor")},
-        waivers=tuple(each.value for each in settings.under("waivers")),
-        baseline=_baseline(settings.value("baseline"), written),
+        waivers=tuple(each.value for each in settings.under("waivers") if gates),
+        baseline=_baseline(settings.value("baseline"), written) if gates else None,
         fail_on_stale=settings.value("fail-on-stale"),
         today=today,
     )

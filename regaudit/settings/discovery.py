@@ -7,10 +7,12 @@ an input counts as the model's, also where it is the working directory; such a f
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from regaudit.errors import ConfigError
 from regaudit.settings.reading import PYPROJECT, opened
 
 if TYPE_CHECKING:
@@ -42,22 +44,35 @@ def nearest(start: Path, inputs: Iterable[str]) -> Nearest:
     """
     folders = [folder for each in inputs for folder in _folders(each)]
     passed_over: list[Path] = []
-    for source in _candidates(start.absolute()):
-        home = source.path.parent.resolve()
-        if not any(home == folder or folder in home.parents for folder in folders):
+    for home in _upwards(start.absolute()):
+        if any(home.resolve().is_relative_to(folder) for folder in folders):
+            passed_over += _of_a_model(home)
+            continue
+        source = next((each for each in map(opened, _files(home)) if each), None)
+        if source:
             return Nearest(source=source, passed_over=tuple(passed_over))
-        passed_over.append(source.path)
     return Nearest(passed_over=tuple(passed_over))
 
 
-def _candidates(start: Path) -> Iterator[Source]:
+def _upwards(start: Path) -> Iterator[Path]:
     for folder in (start, *start.parents):
-        found = (opened(folder / name) for name in NAMES if (folder / name).is_file())
-        source = next((each for each in found if each is not None), None)
-        if source is not None:
-            yield source
+        yield folder
         if (folder / ".git").exists():
             return
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (folder / name for name in NAMES if (folder / name).is_file())
+
+
+def _of_a_model(folder: Path) -> Iterator[Path]:
+    """Yield the configuration in a model's folder; a broken one breaks nothing."""
+    for path in _files(folder):
+        with suppress(ConfigError):
+            if opened(path) is None:
+                continue
+        yield path
+        return
 
 
 def _folders(word: str) -> Iterator[Path]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import dataclass, replace
-from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
 from regaudit.errors import ConfigError
@@ -23,6 +23,7 @@ from regaudit.settings.words import Wrong, known
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path as File
 
     from regaudit.settings.lines import Path
 
@@ -55,8 +56,8 @@ class Source:
     prefix: tuple[str, ...] = ()
 
     def at(self, path: Path) -> str:
-        """Return file and line of what stands at a path of the table."""
-        return f"{self.path}:{line_of(self.text, (*self.prefix, *path))}"
+        """Return file, as seen from the working directory, and line of what stands at a path of the table."""
+        return f"{os.path.relpath(self.path)}:{line_of(self.text, (*self.prefix, *path))}"
 
 
 def opened(path: File) -> Source | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regaudit.errors import ConfigError
@@ -14,8 +13,8 @@ from regaudit.settings.words import Wrong, did_you_mean, flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
-    from regaudit.settings.reading import Source
 
 _CONFIG, _NO_CONFIG = "REGAUDIT_CONFIG", "REGAUDIT_NO_CONFIG"
 _VARIABLES = (*(each.variable for each in KEYS), _CONFIG, _NO_CONFIG)
@@ -123,7 +122,7 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[Setting]:
 def _from_options(given: Given) -> Iterator[Setting]:
     for key in KEYS:
         value = given.words.get(key.name)
-        if value not in {None, "", ()}:
+        if value:
             yield _read(key, value, f"--{key.name}")
     for name, limit in given.limits.items():
         yield Setting(name=f"limits.{name}", value=limit, origin="--limit")

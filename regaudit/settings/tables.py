@@ -122,7 +122,11 @@ def _keys(table: dict[str, Any], keys: tuple[str, ...], *, required: tuple[str, 
 
 
 def _at(path: Path, reader: Any, value: object) -> Any:  # noqa: ANN401, what the reader returns
-    """Return what a reader makes of a value; its error tells where the value stands."""
+    """Return what a reader makes of a value.
+
+    Raises:
+        Wrong: As the reader says, with where the value stands.
+    """
     try:
         return reader(value)
     except Wrong as error:

@@ -6,17 +6,19 @@ import math
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from difflib import get_close_matches
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from regaudit.policy.matching import weight
-from regaudit.settings.lines import Path
+
+if TYPE_CHECKING:
+    from regaudit.settings.lines import Path
 
 Reader: TypeAlias = Callable[[Any], Any]
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
-class Wrong(ValueError):  # noqa: N818, it is told as a ConfigError
+class Wrong(ValueError):
     """A value that cannot be meant, and where in its table it stands."""
 
     def __init__(self, text: str, path: Path = ()) -> None:
@@ -49,7 +51,8 @@ def choice(choices: Sequence[str]) -> Reader:
     def read(value: object) -> str:
         if isinstance(value, str) and value in choices:
             return value
-        raise Wrong(f"cannot be {value!r}; choose {' or '.join(choices)}.{did_you_mean(str(value), choices)}")
+        listed = " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
+        raise Wrong(f"cannot be {value!r}; choose {listed}.{did_you_mean(str(value), choices)}")
 
     return read
 

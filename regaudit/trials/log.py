@@ -96,6 +96,7 @@ def _plain(run: Run) -> dict[str, Any]:
         "seed": job.seed,
         "steps": job.steps,
         "fold": job.fold,
+        "is_annealed": job.is_annealed,
         "train_loss": run.train_loss,
         "losses": list(run.losses),
     }
@@ -105,7 +106,8 @@ def _run(path: str, number: int, line: bytes) -> Run:
     try:
         found = json.loads(line)
         arm = Arm(site=Site(found["site"]), norm=Norm(found["norm"]) if found["norm"] else None, strength=float(found["strength"]))
-        job = Job(arm=arm, start=found["start"], seed=found["seed"], steps=found["steps"], fold=found["fold"])
+        plain = {name: found[name] for name in ("start", "seed", "steps", "fold", "is_annealed")}
+        job = Job(arm=arm, **plain)
         losses, train_loss = tuple(map(float, found["losses"])), found["train_loss"]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"--log {path}: line {number} is no run of a trial; remove it, or give another name") from error

@@ -32,6 +32,7 @@ class OneByOne:
     def __init__(self, setting: Setting, fit: Callable[[Setting, Network, Penalties, Job], Network] | None = None) -> None:
         self.setting = setting
         self.fit = fit or fitted
+        self.weights: dict[Job, dict[str, Tensor]] = {}  # of full trainings, where test rows wait for them
 
     def train(self, jobs: Sequence[Job]) -> Iterator[list[Run]]:
         """Yield what came of each job as soon as it is done."""
@@ -40,6 +41,8 @@ class OneByOne:
             network.load_state_dict(self.setting.start(job), strict=False)
             with penalties(job.arm) as penalty:
                 network = self.fit(self.setting, network, penalty, job)
+            if self.setting.trying.test and job.steps == self.setting.trying.steps:
+                self.weights[job] = {name: each.detach().clone() for name, each in network.state_dict().items()}
             yield [self._judged(job, network)]
 
     def _judged(self, job: Job, network: Network) -> Run:
@@ -85,7 +88,9 @@ def fitted(setting: Setting, network: Network, penalty: Penalties, job: Job) -> 
     rows = batches(setting, [job])
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(job.seed)
-        for _ in range(job.steps):
+        for step in range(job.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = setting.trying.lr * job.rate(step)
             inputs, labels = setting.pool.rows(next(rows)[0])
             optimizer.zero_grad()
             total = loss.per_example(call(network, inputs), labels).mean() + penalty(network)

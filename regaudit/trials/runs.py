@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from regaudit.errors import ConfigError
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 class Trainer(Protocol):
-    """What trains: stacked, or one by one."""
+    """What trains: stacked, or one by one. `weights` holds those of full trainings where test rows wait for them."""
+
+    weights: dict[Job, dict[str, Any]]
 
     def train(self, jobs: Sequence[Job]) -> Iterator[list[Run]]:
         """Yield what came of jobs, in order, as soon as some are done."""

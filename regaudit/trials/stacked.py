@@ -6,7 +6,8 @@ The step is traced once for a size of stack, so that a stack costs little more t
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from regaudit.penalties.penalty import KERNEL_ROLES, Penalty
 from regaudit.penalties.selection import role_of, selected
@@ -15,14 +16,18 @@ from regaudit.probes.observing import observe, run
 from regaudit.records import Norm, Site
 from regaudit.trials.batches import batches
 from regaudit.trials.optimizers import stepper
+from regaudit.trials.one_by_one import OneByOne
 from regaudit.trials.recipe import run_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from regaudit.probes.arms import Arm
     from regaudit.probes.base import Loss, Network, Tensor
     from regaudit.trials.recipe import Job, Run
     from regaudit.trials.setting import Setting
+
+MOST_PADDING = 4  # a trace costs as much as hundreds of steps, a few idle members little
 
 
 class Stacked:
@@ -33,10 +38,9 @@ class Stacked:
     """
 
     def __init__(self, setting: Setting) -> None:
-        from dataclasses import replace
-
         self.setting = setting
         session = setting.session
+        self._instead: OneByOne | None = None
         self._is_training = False
         self.runner = replace(session.runner, network=copy.deepcopy(session.runner.network), call=self._call)
         self.loss: Loss = session.loss  # type: ignore[assignment]  # a trial has labels
@@ -45,32 +49,66 @@ class Stacked:
         self.sizes = [shape.numel() for shape in self.shapes.values()]
         self.kernels, self.biases = (self._mask(site) for site in (Site.KERNEL, Site.BIAS))
         self.active = {p.layer for p in self.runner.places if role_of(network.get_submodule(p.module)) in KERNEL_ROLES}
-        self._traced: dict[tuple[int, bool], Callable[..., Tensor]] = {}
+        self._traced: dict[tuple[int, bool], Callable[..., Any]] = {}
+        self.weights: dict[Job, dict[str, Tensor]] = {}  # of full trainings, where test rows wait for them
 
     def train(self, jobs: Sequence[Job]) -> Iterator[list[Run]]:
-        """Train a network for every job.
+        """Train a network for every job; one by one where the network has an operation that cannot be stacked.
 
         Args:
             jobs: All of the same number of steps.
 
-        Returns:
+        Yields:
             What came of each, in order.
         """
+        if self._instead is None and not self._is_stackable(jobs):
+            self._instead = OneByOne(self.setting)
+            self.weights = self._instead.weights
+        yield from self._instead.train(jobs) if self._instead else self._stacked(jobs)
+
+    def _stacked(self, jobs: Sequence[Job]) -> Iterator[list[Run]]:
         import torch
 
-        weights, buffers = self._starts(jobs)
-        coefficients = self._coefficients([job.arm for job in jobs])
-        step = stepper(self.setting.trying, weights)
+        members = self._padded(jobs)
+        weights, buffers = self._starts(members)
+        linear, square, activity = self._coefficients([job.arm for job in members])
+        step, rows = stepper(self.setting.trying, weights), batches(self.setting, members)
         self._is_training = True
-        rows = batches(self.setting, jobs)
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(min(job.seed for job in jobs))
-            for _ in range(jobs[0].steps):
-                inputs, labels = self.setting.pool.rows(next(rows))
-                slope, buffers = self._slope(weights, buffers, coefficients[2], inputs, labels)
-                slope.addcmul_(coefficients[1], weights).addcmul_(coefficients[0], weights.sign())
-                step(weights, slope)
+            for count in range(jobs[0].steps):
+                slope, buffers = self._slope(weights, buffers, activity, *self.setting.pool.rows(next(rows)))
+                slope.addcmul_(square, weights).addcmul_(linear, weights.sign())
+                step(weights, slope, torch.tensor([[job.rate(count)] for job in members]).to(weights))
+        weights, buffers = weights[: len(jobs)], {name: each[: len(jobs)] for name, each in buffers.items()}
+        self._keep(jobs, weights, buffers)
         yield self._judged(jobs, weights, buffers)
+
+    def _keep(self, jobs: Sequence[Job], weights: Tensor, buffers: Mapping[str, Tensor]) -> None:
+        for i, job in enumerate(jobs):
+            if self.setting.trying.test and job.steps == self.setting.trying.steps:
+                self.weights[job] = {**self._named(weights[i]), **{name: each[i] for name, each in buffers.items()}}
+
+    def _is_stackable(self, jobs: Sequence[Job]) -> bool:
+        """Return whether the step could be traced."""
+        import torch
+
+        members = self._padded(jobs)
+        weights, buffers = self._starts(members)
+        activity, rows = self._coefficients([job.arm for job in members])[2], next(batches(self.setting, members))
+        self._is_training = True
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                self._slope(weights, buffers, activity, *self.setting.pool.rows(rows))
+        except (RuntimeError, NotImplementedError, ValueError):  # vmap has no rule for it, or it reads values
+            return False
+        return True
+
+    def _padded(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return as many jobs as a step that is traced already takes, the last one repeated, where that is not many more."""
+        has_activity = any(job.arm.site is Site.ACTIVITY for job in jobs)
+        sizes = [size for size, active in self._traced if active >= has_activity and len(jobs) <= size <= MOST_PADDING * len(jobs)]
+        return [*jobs, *[jobs[-1]] * (min(sizes, default=len(jobs)) - len(jobs))]
 
     def _judged(self, jobs: Sequence[Job], weights: Tensor, buffers: Mapping[str, Tensor]) -> list[Run]:
         import torch
@@ -114,10 +152,9 @@ class Stacked:
         import torch
         from torch.fx.experimental.proxy_tensor import make_fx
 
-        has_activity = bool(activity.any())
-        key = len(weights), has_activity
+        key = len(weights), bool(activity.any()) or (len(weights), True) in self._traced
         if key not in self._traced:
-            objective = self._penalised if has_activity else self._plain
+            objective = self._penalised if key[1] else self._plain
             gradient = torch.vmap(torch.func.grad(objective, has_aux=True), randomness="different")
             with differentiable(self.runner.network):
                 self._traced[key] = make_fx(lambda *args: gradient(*args))(weights, buffers, activity, inputs, labels)
@@ -144,7 +181,7 @@ class Stacked:
         pieces = weights.split(self.sizes)
         return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
 
-    def _coefficients(self, arms: Sequence) -> tuple[Tensor, Tensor, Tensor]:
+    def _coefficients(self, arms: Sequence[Arm]) -> tuple[Tensor, Tensor, Tensor]:
         """Return what multiplies sign(w) and w in the penalties' gradients, and the strengths on activities."""
         import torch
 
@@ -164,5 +201,5 @@ class Stacked:
         return torch.cat([torch.full((v.numel(),), float(n in chosen), device=v.device) for n, v in network.named_parameters()])
 
 
-def _on(arm, site: Site, norm: Norm) -> float:
+def _on(arm: Arm, site: Site, norm: Norm) -> float:
     return arm.strength if (arm.site, arm.norm) == (site, norm) else 0.0

@@ -104,7 +104,7 @@ def test_a_computed_kernel_has_no_steps():
 
 
 def test_an_optimizer_can_call_the_step_by_itself():
-    layer, penalty = nn.Linear(3, 3), Penalties(Penalty(site="kernel", l1=100.0))
+    layer, penalty = nn.Linear(3, 3), Penalties(Penalty(site="kernel", l1=1000.0))
     optimizer = torch.optim.Adam(layer.parameters())
     optimizer.register_step_post_hook(lambda optimizer, args, kwargs: penalty.proximal_step(layer, optimizer))
     layer(torch.ones(1, 3)).sum().backward()

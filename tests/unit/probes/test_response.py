@@ -8,6 +8,8 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
+from regaudit.config import Probing  # noqa: E402
+from regaudit.errors import ConfigError  # noqa: E402
 from regaudit.probes import response  # noqa: E402
 from regaudit.probes.arms import NO_PENALTY, Arm, grid, neighbours  # noqa: E402
 from regaudit.probes.initial_values import initial_values  # noqa: E402
@@ -219,3 +221,8 @@ def test_a_network_that_asks_for_numbers_is_a_reason(session_of):
     x, y = linear(30, 4, 2, 0.1)
     found = respond(session_of(Branching(), x, y, loss="mse"))
     assert "cannot be trained in a stack" in found.skips[0].reason
+
+
+def test_an_unknown_estimand_is_refused():
+    with pytest.raises(ConfigError, match=r"--estimand cannot be 'both'; choose retrain or resume"):
+        Probing(estimand="both")

@@ -1,0 +1,137 @@
+"""The verdict: what the trainings say of the winner against the model as it is, and what they cannot say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from regaudit.probes.arms import NO_PENALTY
+from regaudit.records import Compared, Outcome
+from regaudit.trials.recipe import RETRAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from regaudit.probes.arms import Arm
+    from regaudit.records import Array
+    from regaudit.trials.recipe import Job, Run
+    from regaudit.trials.search import Found
+
+SMALL: Final = 100  # validation rows: below, a grid of 37 penalties chose three times worse than above
+# Odds below two to one are noise (our choice): the gain over no penalty on all rows in these standard errors.
+NOISE: Final = 0.43
+# The winner may not look worse than the model as it is by more than this many standard errors.
+WORSE: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reference:
+    """What a winner is compared with, on validation rows.
+
+    Args:
+        base: Loss of each row under the model as it is.
+        constant: Loss of each row under the best constant output.
+    """
+
+    base: Array
+    constant: Array
+
+
+def outcomes(found: Found) -> tuple[Outcome, ...]:
+    """Return what came of each penalty in each kind of training, longest trainings first, best first.
+
+    Args:
+        found: With all runs.
+    """
+    groups: dict[tuple[Arm, str, int], list[Run]] = {}
+    for run in found.runs:
+        groups.setdefault((run.job.arm, run.job.start, run.job.steps), []).append(run)
+    control = {_twin(run.job): run for run in found.runs if run.job.arm == NO_PENALTY}
+    made = [_outcome(runs, control) for runs in groups.values()]
+    return tuple(sorted(made, key=lambda o: (-o.steps, o.estimand != RETRAIN, math.inf if o.loss is None else o.loss)))
+
+
+def compared(base: Array, runs: Sequence[Array]) -> Compared:
+    """Return the model as it is against trainings with one penalty, row by row.
+
+    The standard error is that of the rows' mean difference and, of two trainings or more, of their spread.
+
+    Args:
+        base: Loss of each row.
+        runs: The same of each training.
+    """
+    stacked = np.stack(runs)
+    gains = base - stacked.mean(0)
+    variance = _variance(gains) + (_variance(stacked.mean(1)) if len(runs) > 1 else 0.0)
+    return Compared(
+        rows=len(base),
+        base=float(base.mean()),
+        winner=float(stacked.mean()),
+        gain=float(gains.mean()),
+        gain_se=math.sqrt(variance),
+    )
+
+
+def is_clear(found: Found, reference: Reference, validation: Compared) -> bool:
+    """Return whether the winner is to be preferred to the model as it is: not worse, beyond the noise, better than a constant.
+
+    Args:
+        found: With the runs of the winner and of no penalty under the same seeds and rows.
+        reference: What it is compared with.
+        validation: The winner against the model as it is.
+    """
+    if validation.gain < -WORSE * validation.gain_se:
+        return False
+    beaten = compared(reference.constant, own_rows(found, found.winner))
+    if beaten.gain < beaten.gain_se:
+        return False
+    gains = np.concatenate([reference.base - np.mean(own_rows(found, found.winner), 0), _paired(found)])
+    return bool(gains.mean() > NOISE * math.sqrt(_variance(gains)))
+
+
+def own_rows(found: Found, arm: Arm) -> list[Array]:
+    """Return the losses of the full trainings of an arm on the user's validation rows."""
+    steps = max(run.job.steps for run in found.runs if run.job.arm == found.winner and run.losses)
+    return [np.array(r.losses) for r in found.runs if r.job.arm == arm and r.job.steps == steps and r.job.fold == 0 and r.losses]
+
+
+def _paired(found: Found) -> Array:
+    """Return the gains of the winner over no penalty on exchanged rows, the same seeds and batches."""
+    control = {_twin(run.job): run for run in found.runs if run.job.arm == NO_PENALTY and run.losses}
+    pairs = [(control[_twin(r.job)], r) for r in found.runs if r.job.arm == found.winner and r.losses and r.job.fold and _twin(r.job) in control]
+    if found.winner == NO_PENALTY or found.is_shifted:
+        return np.zeros(0)
+    return np.concatenate([np.zeros(0), *(np.array(c.losses) - np.array(r.losses) for c, r in pairs)])
+
+
+def _outcome(runs: list[Run], control: dict[tuple[object, ...], Run]) -> Outcome:
+    job = runs[0].job
+    plain = {"site": job.arm.site, "norm": job.arm.norm, "strength": job.arm.strength, "estimand": job.start, "steps": job.steps}
+    if not all(run.losses for run in runs):
+        return Outcome(**plain, trainings=len(runs), loss=None)
+    rows = np.concatenate([run.losses for run in runs])
+    pairs = [(control[_twin(run.job)], run) for run in runs if _twin(run.job) in control and control[_twin(run.job)].losses]
+    gains = np.concatenate([np.zeros(0), *(np.array(c.losses) - np.array(r.losses) for c, r in pairs)])
+    is_paired = len(pairs) == len(runs) and job.arm != NO_PENALTY
+    return Outcome(
+        **plain,
+        trainings=len(runs),
+        loss=float(rows.mean()),
+        loss_se=math.sqrt(_variance(rows)),
+        gain=float(gains.mean()) if is_paired else None,
+        gain_se=math.sqrt(_variance(gains)) if is_paired else None,
+        train_loss=float(np.mean([run.train_loss for run in runs])),
+    )
+
+
+def _twin(job: Job) -> tuple[object, ...]:
+    """Return what a job has in common with the control's under the same protocol, seeds, batches and rows."""
+    return job.start, job.seed, job.steps, job.fold, job.is_annealed
+
+
+def _variance(values: Array) -> float:
+    """Return the variance of the mean of some values; 0 of a single one."""
+    return float(values.var(ddof=1) / len(values)) if len(values) > 1 else 0.0
