@@ -3,7 +3,7 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format fixtures docs bench fuzz clean
+.PHONY: help demo test check format fixtures docs bench fuzz charts clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,15 @@ bench: .venv/.dev ## measure start-up, memory and throughput, as ratios
 
 fuzz: .venv/.dev ## audit 20,000 broken models: no crash, no hang, no code run
 	$(PY) tests/hostile/fuzz.py
+
+CHARTS ?= 4.6.1
+VENDOR := regaudit/reports/page_html/vendor
+charts: ## fetch the chart library of the HTML report from npm: make charts CHARTS=4.6.1
+	cd $(VENDOR) && npm pack --silent chart.js@$(CHARTS) && tar -xzf chart.js-$(CHARTS).tgz package/dist/chart.umd.min.js package/LICENSE.md
+	mv $(VENDOR)/package/dist/chart.umd.min.js $(VENDOR)/
+	mv $(VENDOR)/package/LICENSE.md $(VENDOR)/chart.LICENSE.md
+	rm -r $(VENDOR)/package $(VENDOR)/chart.js-$(CHARTS).tgz
+	sha256sum $(VENDOR)/chart.umd.min.js
 
 clean: ## remove the environment and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -36,7 +36,11 @@ def options(case: Path, budget: float) -> tuple[Probing, Trying]:
     told = json.loads((case / "case.json").read_text())
     optimizer = told["optimizer"]
     probing = Probing(
-        model=f"{case}/model.py:build", probe=f"{case}/train.npz", val=f"{case}/val.npz", loss=told["loss"], device="cpu"
+        model=f"{case}/model.py:build",
+        probe=f"{case}/train.npz",
+        val=f"{case}/val.npz",
+        loss=told["loss"],
+        device="cpu",
     )
     trying = Trying(
         optimizer=optimizer["name"],
@@ -74,7 +78,11 @@ def recommended(case: Path, budget: float) -> dict:
     seconds = time.process_time() - started
     winner, validation = found.winner, found.validation
     chosen = (winner.site, winner.norm, winner.strength) if found.is_change else ("keep", None, None)
-    gain = {"gain": validation.gain, "se": validation.gain_se, "winner": f"{winner.site} {winner.norm} {winner.strength:.3g}"}
+    gain = {
+        "gain": validation.gain,
+        "se": validation.gain_se,
+        "winner": f"{winner.site} {winner.norm} {winner.strength:.3g}",
+    }
     return {
         "case": case.name, "site": chosen[0], "norm": chosen[1], "strength": chosen[2],
         "cost": found.cost, "seconds": seconds, "plain": plain, **gain,
@@ -111,7 +119,10 @@ def said(name: str, answers: list[dict], chosen: list[int]) -> str:
     harms = np.array([harm(a, c) for a, c in zip(answers, chosen, strict=True)])
     draws = np.random.default_rng(0).integers(0, len(regrets), (4000, len(regrets)))
     intervals = [np.percentile(each[draws].mean(1), [2.5, 97.5]) for each in (regrets, harms)]
-    spans = [f"{each.mean():.3f} [{low:.3f}, {high:.3f}]" for each, (low, high) in zip((regrets, harms), intervals, strict=True)]
+    spans = [
+        f"{each.mean():.3f} [{low:.3f}, {high:.3f}]"
+        for each, (low, high) in zip((regrets, harms), intervals, strict=True)
+    ]
     return f"{name:34s} regret {spans[0]}  harm {spans[1]}"
 
 
@@ -124,7 +135,9 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--budget", type=float, default=5.0)
     parser.add_argument("--only", help="try this case alone")
-    parser.add_argument("--records", type=Path, help="also write the recommendations to this file, a line of JSON a case")
+    parser.add_argument(
+        "--records", type=Path, help="also write the recommendations to this file, a line of JSON a case"
+    )
     asked = parser.parse_args()
     torch.set_num_threads(1)
     records, answers = [], []
@@ -139,13 +152,23 @@ def main() -> None:
                   f"  cost {record['cost']:.1f}  {time_taken}", flush=True)  # fmt: skip
     if asked.records:
         asked.records.write_text("".join(json.dumps(record) + "\n" for record in records))
-    print(said(f"trial, budget {asked.budget:g}", answers, [index(a, r) for a, r in zip(answers, records, strict=True)]))
+    print(
+        said(f"trial, budget {asked.budget:g}", answers, [index(a, r) for a, r in zip(answers, records, strict=True)])
+    )
     print(said("always keep", answers, [a["base_index"] for a in answers]))
-    print(said("kernel L2 0.01 (Keras' L2())", answers, [index(a, {"site": "kernel", "norm": "l2", "strength": 0.01}) for a in answers]))
+    print(
+        said(
+            "kernel L2 0.01 (Keras' L2())",
+            answers,
+            [index(a, {"site": "kernel", "norm": "l2", "strength": 0.01}) for a in answers],
+        )
+    )
     print(said("validation grid of all, 37 trainings", answers, [validation_grid(a) for a in answers]))
     ratios = [record["seconds"] / record["plain"] for record in records]
     costs = [record["cost"] for record in records]
-    print(f"cost {np.mean(costs):.2f} full trainings, at most {max(costs):.2f}; CPU time {np.median(ratios):.2f} plain trainings in the middle, at most {max(ratios):.2f}")
+    print(
+        f"cost {np.mean(costs):.2f} full trainings, at most {max(costs):.2f}; CPU time {np.median(ratios):.2f} plain trainings in the middle, at most {max(ratios):.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -9,8 +9,11 @@ from regaudit.checkpoints import describe as limits
 from regaudit.effects import describe as effects
 from regaudit.penalties import describe as penalties
 from regaudit.probes import describe as measures
+from regaudit.settings import describe as settings
+from regaudit.settings import schema
 
 PAGES = {
+    "config.md": settings.describe,
     "effects.md": effects.describe,
     "limits.md": limits.describe,
     "measures.md": measures.describe,
@@ -25,6 +28,8 @@ def main() -> None:
     for name, describe in PAGES.items():
         (folder / name).write_text(describe(), encoding="utf-8")
         print("wrote", folder / name)
+    schema.SCHEMA.write_text(schema.render(), encoding="utf-8")
+    print("wrote", schema.SCHEMA)
 
 
 if __name__ == "__main__":

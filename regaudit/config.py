@@ -139,19 +139,23 @@ class Options:
         spectrum: auto measures the spectra of matrices that take seconds, full of all, off of none.
         tensors: Also list every tensor as the file has it.
         probing: How to run the model; None to look at weights alone.
+        trying: How to train it; None for no trial.
         init: What the weights were before training: one of `INITS`, or the path of a checkpoint; "" to infer it.
         objective: One of `OBJECTIVES`: what a recommended penalty is for.
         limits: Other values for limits on what a file may ask for, by the names that `regaudit doctor` lists.
         thresholds: Other numbers for rules to compare with, by a rule's code and the keys that `regaudit rule` shows.
+        threads: How many layers to measure at once; 0 for one on each processor. No number depends on it.
     """
 
     spectrum: str = "auto"
     tensors: bool = False
     probing: Probing | None = None
+    trying: Trying | None = None
     init: str = ""
     objective: str = "accuracy"
     limits: Mapping[str, int] = field(default_factory=dict)
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    threads: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from regaudit.checkpoints import open_checkpoint
@@ -15,9 +16,12 @@ from regaudit.checkpoints.ggml import READABLE
 from regaudit.checkpoints.limits import applied
 from regaudit.config import INITS, Options
 from regaudit.effects import detect, see
+from regaudit.errors import ConfigError
 from regaudit.layers import Grouping, group
-from regaudit.layers.history import with_moments, with_scheme, with_start, with_unused
+from regaudit.layers.history import with_idle, with_moments, with_scheme, with_start, with_unused
 from regaudit.measures import measure, measure_model, tensor_statistics
+from regaudit.measures.sums import chosen
+from regaudit.measures.threads import in_order, worth
 from regaudit.recommend import recommend
 from regaudit.records import (
     Audit,
@@ -39,17 +43,22 @@ if TYPE_CHECKING:
 
     from regaudit.config import Probing
     from regaudit.probes.merging import Ran
+    from regaudit.trials.measuring import Tried
+    from regaudit.trials.runs import Told
 
 Progress: TypeAlias = Callable[[int, int, str], None]
 
 
-def audit(path: str | Path, options: Options | None = None, *, progress: Progress | None = None) -> Audit:
+def audit(
+    path: str | Path, options: Options | None = None, *, progress: Progress | None = None, told: Told | None = None
+) -> Audit:
     """Read a checkpoint, measure it, say what regularization did to it and what to do.
 
     Args:
         path: A model file in any readable format, or a directory that holds one model.
         options: What to measure; by default everything that takes seconds.
         progress: Called as `progress(done, total, what)` before each probe and each layer, and once at the end.
+        told: Called with a trial's progress whenever trainings are done.
 
     Returns:
         The finished audit; `judge` turns it into a verdict.
@@ -68,13 +77,15 @@ def audit(path: str | Path, options: Options | None = None, *, progress: Progres
     started = time.perf_counter()
     with applied(options.limits), open_checkpoint(path) as checkpoint, ExitStack() as stack:
         grouping = group(checkpoint)
-        probed = _probed(checkpoint, grouping.layers, options.probing, progress) if options.probing else None
-        layers = _measured(stack.enter_context(_informed(checkpoint, grouping, options)), options, progress)
+        tried = _tried(checkpoint, grouping.layers, options, told) if options.trying else None
+        probed = _probed(checkpoint, grouping.layers, options.probing, progress) if options.probing and not tried else None
+        layers = _measured(stack.enter_context(_informed(checkpoint, grouping, options, probed)), options, progress)
         overall = measure_model(layers)
         tensors = _tensors(checkpoint, grouping) if options.tensors else ()
         result = _assembled(checkpoint, grouping, layers, tensors)
     result = replace(result, model=overall, objective=options.objective)
     result = _with_probes(result, probed) if probed else result
+    result = _with_trial(result, tried) if tried else result
     result = replace(result, effects=see(result))
     result = replace(result, detected=detect(result))
     result = replace(result, findings=run(result, options.thresholds))
@@ -82,13 +93,16 @@ def audit(path: str | Path, options: Options | None = None, *, progress: Progres
 
 
 @contextmanager
-def _informed(checkpoint: Checkpoint, grouping: Grouping, options: Options) -> Iterator[tuple[Layer, ...]]:
-    """Tell layers what the optimizer keeps of them, and what they were before training as far as the user says.
+def _informed(
+    checkpoint: Checkpoint, grouping: Grouping, options: Options, probed: Ran | None
+) -> Iterator[tuple[Layer, ...]]:
+    """Tell layers what the optimizer keeps of them, which inputs went unused, and what the user says they were before.
 
     Yields:
         The layers; those before training can be read until the end.
     """
     layers = with_unused(with_moments(grouping.layers, checkpoint), checkpoint.vocabulary)
+    layers = with_idle(layers, probed.found.unused_inputs) if probed else layers
     if not options.init:
         yield layers
     elif options.init in INITS:
@@ -110,15 +124,34 @@ def _with_probes(audit: Audit, ran: Ran) -> Audit:
     return merged(audit, ran)
 
 
+def _tried(checkpoint: Checkpoint, layers: tuple[Layer, ...], options: Options, told: Told | None) -> Tried:
+    from regaudit.trials import trial
+
+    assert options.trying
+    if options.probing is None:
+        raise ConfigError("a trial needs data: give options.probing with probe, val and loss")
+    return trial(checkpoint, layers, options.probing, options.trying, told or _unheard)
+
+
+def _with_trial(audit: Audit, tried: Tried) -> Audit:
+    return replace(audit, evidence="trial", seed=tried.trial.seed, probe=tried.run, trial=tried.trial)
+
+
+def _unheard(progress: object) -> None:
+    """Report no progress of a trial."""
+
+
 def _silent(done: int, total: int, layer: str) -> None:
     """Report no progress."""
 
 
 def _measured(layers: tuple[Layer, ...], options: Options, progress: Progress) -> tuple[LayerAudit, ...]:
+    work = partial(measure, spectrum=options.spectrum, engine=chosen(sum(each.size for each in layers)))
+    results = in_order(work, layers, worth(layers, options.threads))
     measured = []
     for done, layer in enumerate(layers):
         progress(done, len(layers), layer.name)
-        measured.append(measure(layer, spectrum=options.spectrum))
+        measured.append(next(results))
     progress(len(layers), len(layers), "")
     return tuple(measured)
 

@@ -265,11 +265,13 @@ class Adam:
         first: Running mean m of the gradient, as `Moments` says.
         second: Running mean v of its square.
         step: How many updates they have seen; None where not known.
+        coupled: The weight decay wd that is part of the gradient, as the file declares it: m and v then hold wd·w.
     """
 
     first: Parameter
     second: Parameter
     step: int | None = None
+    coupled: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -291,8 +293,10 @@ class Layer:
         initial_std: Standard deviation of the kernel's declared initialisation; None where not declared.
         initial_scheme: Whose defaults the user says it was initialised by (torch, keras, transformers); "" if not said.
         initial: The kernel before training, where the user gave it.
-        unused_inputs: Inputs that training never saw, as the files beside the model say (tokens that are only reserved).
+        unused_inputs: Inputs that training never saw: tokens that are only reserved, or what the probe batch never sets.
+        unused_by: Who says so: the tokenizer, or the probe batch.
         adam: The optimizer's moments of the kernel, where the file has them.
+        factors: B (out, rank) and A (rank, in) where the kernel is their product; () elsewhere.
     """
 
     name: str
@@ -310,7 +314,9 @@ class Layer:
     initial_scheme: str = ""
     initial: Parameter | None = None
     unused_inputs: tuple[int, ...] = ()
+    unused_by: str = "the tokenizer"
     adam: Adam | None = None
+    factors: tuple[Parameter, ...] = ()
 
     def get(self, use: Use) -> Parameter | None:
         """Return the parameter with this use, if the layer has one."""
@@ -390,14 +396,32 @@ class Profile:
     singular_values: Sequence[float] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class UnitSums:
+    """Sums over a kernel for each of its output units and each of its inputs, for what compares two layers.
+
+    Args:
+        out_l1: Σ|w| of each output unit, shape (out,).
+        out_squares: Σw² of each, shape (out,).
+        in_l1: Σ|w| of each input, shape (in,).
+        in_squares: Σw² of each, shape (in,).
+    """
+
+    out_l1: Array
+    out_squares: Array
+    in_l1: Array
+    in_squares: Array
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerAudit:
-    """A layer with what was measured of it; `profile` is that of its kernel, where it has one that is finite."""
+    """A layer with what was measured of it; `profile` and `sums` are of its kernel, where it has one that is finite."""
 
     layer: Layer
     measurements: tuple[Measurement, ...] = ()
     skips: tuple[Skip, ...] = ()
     profile: Profile | None = None
+    sums: UnitSums | None = field(default=None, compare=False, repr=False)
 
     def value(self, measure: str) -> float | None:
         """Return the value of a measure (`"kernel.fro_norm"`), or None where it was not taken."""

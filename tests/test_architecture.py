@@ -28,12 +28,13 @@ STAGES = [
     "compare",
     "pipeline",
     "reports",
+    "demo",
     "cli",
     "__main__",
 ]
 # Only what opens model files may know how they are stored, and only the edges may print.
 HEAVY = {"torch", "keras", "scipy", "pandas", "sklearn", "jax", "tensorflow", "transformers", "onnx", "onnxruntime", "pydantic"}
-RUNS_MODELS = {"networks", "penalties", "probes", "trials"}
+RUNS_MODELS = {"networks", "penalties", "probes", "trials", "demo"}
 MODULES = sorted(ROOT.rglob("*.py"))
 
 

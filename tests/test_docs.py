@@ -16,9 +16,11 @@ from regaudit.checkpoints import describe as limits
 from regaudit.effects import describe as effects
 from regaudit.penalties import describe as penalties
 from regaudit.probes import describe as measures
+from regaudit.settings import describe as settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {
+    "config.md": settings.describe,
     "effects.md": effects.describe,
     "limits.md": limits.describe,
     "measures.md": measures.describe,

@@ -33,17 +33,20 @@ def nbytes(dtype: str, size: int) -> int:
     return (DTYPES[dtype].bits * size + 7) // 8
 
 
-def decode(dtype: str, raw: bytes) -> Array:
-    """Return the numbers in `raw`, little-endian codes of one dtype (see `Checkpoint.read` for the result types)."""
+def decode(dtype: str, raw: bytes | Array) -> Array:
+    """Return the numbers in `raw`, little-endian codes of one dtype (see `Checkpoint.read` for the result types).
+
+    An array of bytes is not used elsewhere: the numbers may lie in its memory.
+    """
     kind = DTYPES[dtype]
     return kind.decode(np.frombuffer(raw, kind.raw))
 
 
-def read_span(read_at: Callable[[int, int], bytes], offset: int, dtype: str, start: int, stop: int) -> Array:
+def read_span(read_at: Callable[[int, int], bytes | Array], offset: int, dtype: str, start: int, stop: int) -> Array:
     """Return elements [start, stop) of an array stored contiguously from byte `offset`, decoded.
 
     Args:
-        read_at: `read_at(offset, count)` returns bytes.
+        read_at: `read_at(offset, count)` returns bytes, or a fresh array of them.
         offset: Where element 0 begins.
         dtype: Key of `DTYPES`.
         start: First element.
@@ -67,7 +70,7 @@ def largest_finite(dtype: str) -> float | None:
 
 
 def _same(codes: Array) -> Array:
-    return codes.copy()
+    return codes if codes.flags.writeable else codes.copy()
 
 
 def _to_float32(codes: Array) -> Array:

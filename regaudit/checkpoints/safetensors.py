@@ -73,7 +73,7 @@ def open_safetensors(path: Path) -> Checkpoint:
 
 
 def _read(source: Source, offsets: Mapping[str, int], tensor: Tensor, start: int, stop: int) -> Array:
-    return dtypes.read_span(source.read_at, offsets[tensor.name], tensor.dtype, start, stop)
+    return dtypes.read_span(source.read_array, offsets[tensor.name], tensor.dtype, start, stop)
 
 
 def _header(source: Source) -> tuple[dict[str, Any], int]:

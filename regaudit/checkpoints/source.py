@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from regaudit.checkpoints.text import quoted
 from regaudit.errors import CheckpointError, CorruptCheckpoint, UnsafeCheckpoint
 
 if TYPE_CHECKING:
     from regaudit.checkpoints.limits import Limit
+    from regaudit.records import Array
 
 
 class Source:
@@ -45,12 +46,7 @@ class Source:
         Raises:
             CorruptCheckpoint: The file ends before that, or the disk cannot read it.
         """
-        if offset < 0 or count < 0 or offset + count > self.size:
-            raise CorruptCheckpoint(
-                str(self.path),
-                f"bytes {offset:,} to {offset + count:,} are asked for, the file has {self.size:,}",
-                "The download or copy was cut short; fetch the file again.",
-            )
+        self._require(offset, count)
         parts: list[bytes] = []
         while count:
             part = self._read_some(offset, count)
@@ -59,22 +55,57 @@ class Source:
             count -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def read_array(self, offset: int, count: int) -> Array:
+        """Return exactly `count` bytes from `offset` as a fresh array, which may be written to and viewed as numbers.
+
+        Raises:
+            CorruptCheckpoint: The file ends before that, or the disk cannot read it.
+        """
+        import numpy as np  # `--help` does not pay for it
+
+        self._require(offset, count)
+        array = np.empty(count, np.uint8)
+        rest = array.data
+        while rest:
+            done = self._read_into(rest, offset)
+            rest, offset = rest[done:], offset + done
+        return array
+
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def _require(self, offset: int, count: int) -> None:
+        if offset < 0 or count < 0 or offset + count > self.size:
+            raise CorruptCheckpoint(
+                str(self.path),
+                f"bytes {offset:,} to {offset + count:,} are asked for, the file has {self.size:,}",
+                "The download or copy was cut short; fetch the file again.",
+            )
+
     def _read_some(self, offset: int, count: int) -> bytes:
         try:
             part = os.pread(self._descriptor, count, offset)
         except OSError as error:
-            raise CorruptCheckpoint(str(self.path), f"cannot be read at byte {offset:,} ({_reason(error)})") from error
-        if not part:
-            raise CorruptCheckpoint(
-                str(self.path), "the file became shorter while it was read", "Try again when nothing writes to it."
-            )
-        return part
+            raise self._unreadable(offset, error) from error
+        return part or self._shrunk()
+
+    def _read_into(self, buffer: memoryview, offset: int) -> int:
+        try:
+            done = os.preadv(self._descriptor, [buffer], offset)
+        except OSError as error:
+            raise self._unreadable(offset, error) from error
+        return done or self._shrunk()
+
+    def _unreadable(self, offset: int, error: OSError) -> CorruptCheckpoint:
+        return CorruptCheckpoint(str(self.path), f"cannot be read at byte {offset:,} ({_reason(error)})")
+
+    def _shrunk(self) -> NoReturn:
+        raise CorruptCheckpoint(
+            str(self.path), "the file became shorter while it was read", "Try again when nothing writes to it."
+        )
 
 
 def read_whole(path: Path, *, limit: Limit) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from regaudit.cli.anchors import anchor_beside
 from regaudit.cli.configured import Gate, gate_words, named_targets, policy_of, resolved
@@ -19,9 +19,9 @@ from regaudit.reports import Problem, Report
 from regaudit.reports.several import gather, light
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from regaudit.config import Policy, Probing
+    from regaudit.config import Policy, Probing, Trying
     from regaudit.reports import View
     from regaudit.settings import Settings
 
@@ -41,10 +41,13 @@ class Request:
     color: str
     no_progress: bool
     probing: Probing | None = None
+    trying: Trying | None = None
+    told: Callable[[Any], None] | None = None
     init: str = ""
     objective: str = "accuracy"
     limits: Mapping[str, int] = field(default_factory=dict)
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    threads: int = 0
     config: str = ""
     no_config: bool = False
 
@@ -166,15 +169,17 @@ def _report(each: str | Problem, request: Request, policy: Policy | None, view: 
         spectrum=request.spectrum,
         tensors=request.tensors,
         probing=request.probing,
+        trying=request.trying,
         init=request.init,
         objective=request.objective,
         limits=request.limits,
         thresholds=request.thresholds,
+        threads=request.threads,
     )
     is_wanted = not (request.quiet or request.no_progress)
     try:
         with ProgressBar(is_wanted=is_wanted, label=label) as progress:
-            result = audit(each, options, progress=progress)
+            result = audit(each, options, progress=progress, told=request.told)
     except CheckpointError as error:
         return _unread(Problem(path=error.where, problem=error.problem, fix=error.fix), policy, view)
     return Report(audit=result, view=view, anchor=anchor_beside(each))

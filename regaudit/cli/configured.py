@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regaudit.cli.messages import say
+from regaudit.cli.messages import did_you_mean, say
 from regaudit.errors import ConfigError
 from regaudit.reports.escape import SENTENCE_LIMIT, printable
 
@@ -95,4 +95,8 @@ def named_targets(settings: Settings, inputs: list[str]) -> list[str]:
             "Missing argument 'INPUT...': give a model, or name the project's [[targets]] in regaudit.toml"
         )
     paths = {each.name: each.path for each in targets}
+    for each in inputs:
+        hint = "" if each in paths or Path(each).exists() else did_you_mean(each, list(paths))
+        if hint:
+            say(f"note: {printable(each, SENTENCE_LIMIT)} is no target of the configuration.{printable(hint)}")
     return [each if Path(each).exists() else paths.get(each, each) for each in inputs] or list(paths.values())

@@ -24,7 +24,7 @@ COLORS = ["auto", "always", "never"]
 # What a screen without Unicode shows instead.
 _ASCII = str.maketrans({
     "×": "x", "–": "-", "—": "-", "·": "|", "…": "...", "−": "-", "λ": "lambda", "≥": ">=", "≤": "<=",
-    "σ": "sigma", "‖": "|", "Σ": "sum ", "²": "^2", "√": "sqrt", "≈": "~", "→": "->", "←": "<-", "’": "'",
+    **dict(zip("▁▂▃▄▅▆▇█", "_.-:=+*#", strict=True)), "σ": "sigma", "‖": "|", "Σ": "sum ", "²": "^2", "√": "sqrt", "≈": "~", "→": "->", "←": "<-", "’": "'",
 })  # fmt: skip
 
 

@@ -158,6 +158,16 @@ Spectrum: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+Threads: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--threads",
+        min=0,
+        metavar="N",
+        help="How many layers to measure at once; by default one on each processor. No number depends on it.",
+        show_default=False,
+    ),
+]
 Verbose: TypeAlias = Annotated[
     bool, typer.Option("--verbose", "-v", help="Show every layer with every measurement.", show_default=False)
 ]

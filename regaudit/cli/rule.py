@@ -66,10 +66,18 @@ def _document(rule: "Rule") -> dict[str, Any]:
         "silent_on": rule.silent_on,
         "example": rule.example,
         "thresholds": [
-            {"key": t.key, "name": t.name, "value": t.default, "unit": t.unit, "source": t.source}
+            {
+                "key": None if t.is_fixed else t.key,
+                "name": t.name,
+                "value": t.default,
+                "unit": t.unit,
+                "source": t.source,
+            }
             for t in rule.thresholds
         ],
         "roles": rule.roles,
         "supersedes": rule.supersedes,
+        "publish": rule.publish,
+        "optional": rule.is_optional,
         "since": rule.since,
     }

@@ -6,20 +6,37 @@ from typing import TYPE_CHECKING, Final
 
 from regaudit.effects.agreement import agreement
 from regaudit.effects.base import view
-from regaudit.effects.rung_charges import BALANCE, CLASS_MEAN
+from regaudit.effects.rung_charges import BALANCE, CLASS_MEAN, RESIDUAL_MEAN
 from regaudit.effects.rung_declared import DECLARED
 from regaudit.effects.rung_dosimeters import EXPOSURE, VANISHED
 from regaudit.effects.rung_equilibrium import EQUILIBRIUM
+from regaudit.effects.rung_factors import FACTORS
+from regaudit.effects.rung_slope import SLOPE
 from regaudit.effects.rung_small_weights import SMALL_WEIGHTS
+from regaudit.effects.rung_stationarity import NO_PULL, STATIONARITY
 from regaudit.effects.rung_zeros import ZEROS
 from regaudit.effects.rungs import Evidence
-from regaudit.records import Audit, Detected
+from regaudit.records import Audit, Detected, Site
 
 if TYPE_CHECKING:
     from regaudit.effects.rungs import Rung, RungVerdict
 
 # From the strongest: what is a matter of proof first, what the file says and the shape of weights last.
-RUNGS: Final[tuple[Rung, ...]] = (EXPOSURE, VANISHED, SMALL_WEIGHTS, BALANCE, CLASS_MEAN, DECLARED, EQUILIBRIUM, ZEROS)
+RUNGS: Final[tuple[Rung, ...]] = (
+    EXPOSURE,
+    VANISHED,
+    STATIONARITY,
+    SMALL_WEIGHTS,
+    BALANCE,
+    FACTORS,
+    CLASS_MEAN,
+    RESIDUAL_MEAN,
+    DECLARED,
+    EQUILIBRIUM,
+    SLOPE,
+    ZEROS,
+    NO_PULL,
+)
 
 
 def detect(audit: Audit) -> Detected | None:
@@ -40,7 +57,8 @@ def detect(audit: Audit) -> Detected | None:
     fired = [(rung, verdict) for rung in RUNGS if (verdict := rung.see(evidence))]
     if not fired:
         return None
-    (rung, first), *others = fired
+    rung, first = chosen = _deciding(fired)
+    others = [each for each in fired if each is not chosen]
     against = [(other, verdict) for other, verdict in others if first.contradicts(verdict)]
     number = next((v for _, v in fired if v.strength is not None and _same(v, first)), first)
     return Detected(
@@ -58,6 +76,12 @@ def detect(audit: Audit) -> Detected | None:
         coupling=first.coupling,
         agreement=agreement(audit, first),
     )
+
+
+def _deciding(fired: list[tuple[Rung, RungVerdict]]) -> tuple[Rung, RungVerdict]:
+    """Return the first; where that finds no penalty on kernels, one on biases or activities is still open."""
+    elsewhere = (each for each in fired if each[1].site in {Site.BIAS, Site.ACTIVITY})
+    return next(elsewhere, fired[0]) if fired[0][1].site is Site.NONE else fired[0]
 
 
 def _same(a: RungVerdict, b: RungVerdict) -> bool:

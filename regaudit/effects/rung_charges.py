@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from regaudit.effects.rungs import Evidence, Rung, RungVerdict
-from regaudit.records import Norm, Site
+from regaudit.records import Norm, Role, Site, Use
 
 if TYPE_CHECKING:
     from regaudit.effects.base import Subject
@@ -20,6 +20,7 @@ MEDIAN_ZERO = 0.9  # of the inputs; three of ten for random classes
 SURE_OF_BALANCE = 0.8
 SURE_OF_MEAN = 0.6  # an activity L2 on the outputs does the same
 SURE_OF_MEDIAN = 0.6
+LEAST_WRITERS = 2
 SQUARES_OVER_SIZES = 4  # the balance of squares must be so much better than that of absolute values, which L1 makes
 
 
@@ -58,6 +59,24 @@ def class_mean(evidence: Evidence) -> RungVerdict | None:
     return None
 
 
+def residual_mean(evidence: Evidence) -> RungVerdict | None:
+    """Return kernel L2 where no attention adds a mean to a stream that layer normalizations read."""
+    subjects = evidence.view.subjects
+    has_means = any(s.role is Role.NORM and s.audit.layer.get(Use.OFFSET) for s in subjects)
+    found = [s.values["kernel.residual_mean"] * s.values.get("kernel.growth", 1.0) for s in subjects if _adds(s)]
+    if not has_means or len(found) < LEAST_WRITERS or max(found) >= ZERO_MEAN_OF_INITIAL:
+        return None
+    text = (
+        f"The output projections of {len(found)} attentions add hardly any mean to the residual stream ({max(found):.2g} of what "
+        "random weights do): layer normalizations take it out, so that decay alone moves it."
+    )
+    return _kernel(Norm.L2, SURE_OF_MEAN, text)
+
+
+def _adds(subject: Subject) -> bool:
+    return subject.has_telling_kernel and "kernel.residual_mean" in subject.values
+
+
 def _mean_is_zero(subject: Subject) -> str:
     mean, growth = subject.values.get("kernel.class_mean"), subject.values.get("kernel.growth")
     if mean is None or growth is None or mean >= ZERO_MEAN or subject.values.get("kernel.zero_fraction") == 1.0:
@@ -89,4 +108,12 @@ CLASS_MEAN = Rung(
         "Adam the mean says nothing."
     ),
     see=class_mean,
+)
+RESIDUAL_MEAN = Rung(
+    name="residual mean",
+    conditions=(
+        "Attention whose output joins a residual stream that only layer normalizations with a mean read (no RMS norm); any optimizer "
+        "at convergence, SGD before."
+    ),
+    see=residual_mean,
 )

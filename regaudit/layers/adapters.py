@@ -115,6 +115,7 @@ def _layer(
     return Layer(
         name=module + suffix, role=Role.ADAPTER, op="LoRA", parameters=tuple(parameters), evidence=tuple(evidence),
         confidence=confidence, part=suffix.strip("[]"),
+        factors=(b.parameter(Use.KERNEL, (Axis.OUT,)), a.parameter(Use.KERNEL, (Axis.IN,))),
     )  # fmt: skip
 
 

@@ -6,13 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regaudit.layers.values import stored
-from regaudit.records import Adam, Axis, Layer, Moments, Parameter, Role, Tensor, Use
+from regaudit.records import Adam, Axis, Declared, Layer, Moments, Parameter, Role, Tensor, Use
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from regaudit.checkpoints.base import Checkpoint
     from regaudit.checkpoints.tokenizer import Vocabulary
+
+COUPLED = "torch.Adam"  # unit of a decay that is part of the gradient that Adam sees
 
 
 def with_moments(layers: Iterable[Layer], checkpoint: Checkpoint) -> tuple[Layer, ...]:
@@ -25,10 +27,17 @@ def with_moments(layers: Iterable[Layer], checkpoint: Checkpoint) -> tuple[Layer
         checkpoint: The open checkpoint.
     """
     found = {each.tensor: each for each in checkpoint.moments}
-    return tuple(_with_moments(layer, found, checkpoint) for layer in layers) if found else tuple(layers)
+    coupled = _coupled(checkpoint.declared)
+    return tuple(_with_moments(layer, found, checkpoint, coupled) for layer in layers) if found else tuple(layers)
 
 
-def _with_moments(layer: Layer, found: dict[str, Moments], checkpoint: Checkpoint) -> Layer:
+def _coupled(declared: Iterable[Declared]) -> float:
+    """Return the decay inside Adam's gradient; 0 where none is declared, or groups of parameters differ."""
+    values = {each.value for each in declared if each.unit == COUPLED and each.kind == "weight_decay"}
+    return values.pop() or 0.0 if len(values) == 1 else 0.0
+
+
+def _with_moments(layer: Layer, found: dict[str, Moments], checkpoint: Checkpoint, coupled: float) -> Layer:
     kernel = layer.get(Use.KERNEL)
     if kernel is None or len(kernel.tensors) != 1 or kernel.tensors[0] not in found:
         return layer
@@ -36,7 +45,7 @@ def _with_moments(layer: Layer, found: dict[str, Moments], checkpoint: Checkpoin
     if moments.first.shape != kernel.shape:
         return layer
     first, second = (_like(kernel, each, checkpoint) for each in (moments.first, moments.second))
-    return replace(layer, adam=Adam(first=first, second=second, step=moments.step))
+    return replace(layer, adam=Adam(first=first, second=second, step=moments.step, coupled=coupled))
 
 
 def _like(kernel: Parameter, tensor: Tensor, checkpoint: Checkpoint) -> Parameter:
@@ -66,6 +75,21 @@ def _with_unused(layer: Layer, vocabulary: Vocabulary) -> Layer:
         return layer
     reserved = tuple(i for i in vocabulary.reserved if i < rows)
     return replace(layer, unused_inputs=(*reserved, *range(vocabulary.size, rows)))
+
+
+def with_idle(layers: Iterable[Layer], idle: Mapping[str, tuple[int, ...]]) -> tuple[Layer, ...]:
+    """Return the layers with the inputs that the probe batch never sets, where the files beside the model name none.
+
+    Args:
+        layers: The layers.
+        idle: Indices of inputs by the layer's name.
+    """
+    return tuple(
+        replace(layer, unused_inputs=idle[layer.name], unused_by="the probe batch")
+        if layer.name in idle and not layer.unused_inputs
+        else layer
+        for layer in layers
+    )
 
 
 def with_scheme(layers: Iterable[Layer], scheme: str) -> tuple[Layer, ...]:

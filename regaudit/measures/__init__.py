@@ -17,6 +17,7 @@ from regaudit.measures import (
     charges,
     distribution,
     exposure,
+    factors,
     initial,
     model,
     normalization,
@@ -32,8 +33,9 @@ from regaudit.measures.profile import profile_of
 from regaudit.measures.statistics import tensor_statistics
 from regaudit.measures.subject import Subject, not_finite
 from regaudit.measures.summary import summarize
+from regaudit.measures.sums import NUMPY, Engine
 from regaudit.measures.taking import Taken
-from regaudit.records import LayerAudit, Use
+from regaudit.records import LayerAudit, UnitSums, Use
 
 if TYPE_CHECKING:
     from regaudit.measures.base import Measure
@@ -45,7 +47,7 @@ _OF_LAYERS: tuple[tuple[str, tuple[Measure[Subject], ...]], ...] = (
     ("Norms of kernels", norms.MEASURES),
     ("Growth over the initialisation", initial.MEASURES),
     ("Exposure to decay", (*exposure.MEASURES, *vanished.MEASURES, *adam.MEASURES)),
-    ("Charges of symmetries", charges.MEASURES),
+    ("Charges of symmetries", (*charges.MEASURES, *factors.MEASURES)),
     ("Zeros and units", (*sparsity.MEASURES, *small_weights.MEASURES)),
     ("Shape of the distribution", distribution.MEASURES),
     ("Spectrum", spectra.MEASURES),
@@ -62,7 +64,7 @@ _BY_USE = {use: tuple(each for _, family in _OF_LAYERS for each in family if eac
 _COUNTS = frozenset(f"{use}.nonfinite_count" for use in Use)
 
 
-def measure(layer: Layer, *, spectrum: str = "auto") -> LayerAudit:
+def measure(layer: Layer, *, spectrum: str = "auto", engine: Engine = NUMPY) -> LayerAudit:
     """Take every measure of a layer.
 
     Args:
@@ -82,12 +84,35 @@ def measure(layer: Layer, *, spectrum: str = "auto") -> LayerAudit:
             if not parameter.size:
                 taken.skip(_BY_USE[parameter.use], "has no elements")
                 continue
-            blocks = Blocks(parameter)
-            subject = Subject(layer, parameter, blocks, summarize(blocks), spectrum, kernel)
+            blocks = Blocks(parameter, engine.block)
+            subject = Subject(
+                layer,
+                parameter,
+                blocks,
+                summarize(blocks, edges=exposure.takes_edges(layer, parameter), summing=engine.add),
+                spectrum,
+                kernel,
+            )
             kernel = kernel or (subject if parameter.use is Use.KERNEL else None)
             _take(subject, taken)
         picture = profile_of(kernel, has_spectrum=taken.has("kernel.spectral_norm")) if kernel else None
-    return LayerAudit(layer=layer, measurements=tuple(taken.measurements), skips=tuple(taken.skips), profile=picture)
+    return LayerAudit(
+        layer=layer,
+        measurements=tuple(taken.measurements),
+        skips=tuple(taken.skips),
+        profile=picture,
+        sums=_sums(kernel) if kernel else None,
+    )
+
+
+def _sums(kernel: Subject) -> UnitSums | None:
+    """Return what pairs of layers are compared by; None for tables, and for weights whose squares leave the range of a double."""
+    found = kernel.summary
+    if kernel.layer.role not in pairs.ROLES or found.nonfinite or found.unit != 1.0:
+        return None
+    if found.out_l1 is None or found.out_squares is None or found.in_l1 is None or found.in_squares is None:
+        return None
+    return UnitSums(out_l1=found.out_l1, out_squares=found.out_squares, in_l1=found.in_l1, in_squares=found.in_squares)
 
 
 def measure_model(layers: tuple[LayerAudit, ...]) -> tuple[Measurement, ...]:

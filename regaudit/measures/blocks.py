@@ -1,7 +1,7 @@
 """A parameter of any size as small boxes of its canonical array (out, in, taps), in bounded memory.
 
-Whatever the order of axes in the file, statistics see float64 boxes with the same three axes; so orientation is
-handled here and nowhere else. A box holds `BLOCK` elements at most and begins at a multiple of four along the
+Whatever the order of axes in the file, statistics see boxes with the same three axes, contiguous and in the precision
+that they were loaded in; so orientation is handled here and nowhere else. A box holds `BLOCK` elements at most and begins at a multiple of four along the
 out- and in-axis unless it is the first, so that groups of four (N:M sparsity) never straddle two boxes.
 """
 
@@ -28,7 +28,7 @@ _ORDER: Final = (Axis.OUT, Axis.IN, Axis.TAP)
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A part of the canonical array: its float64 values, shape (out, in, taps), and where it begins."""
+    """A part of the canonical array: its values (float32 or float64), shape (out, in, taps), and where it begins."""
 
     values: Array
     out: int
@@ -59,7 +59,7 @@ class Blocks:
         self.unit = 1.0
         self._box: Box | None = None
         self.capacity = min(max(block, ALIGNMENT**3), parameter.size)
-        self._buffer = np.empty(self.capacity)
+        self._buffer = np.empty(0)
 
     @property
     def matrix_shape(self) -> tuple[int, int]:
@@ -133,10 +133,15 @@ class Blocks:
                     yield Box(self._filled(piece), begin[0] + i, begin[1] + j, begin[2] + k)
 
     def _filled(self, piece: Array) -> Array:
+        """Return a piece in units of `unit`, contiguous: itself where it is, or in the buffer until the next is filled."""
+        if self.unit != 1.0:
+            return np.ascontiguousarray(np.divide(piece, self.unit, dtype=np.float64))
+        if piece.flags.c_contiguous:
+            return piece
+        if self._buffer.dtype != piece.dtype or self._buffer.size < piece.size:
+            self._buffer = np.empty(self.capacity, piece.dtype)
         box = self._buffer[: piece.size].reshape(piece.shape)
         np.copyto(box, piece)
-        if self.unit != 1.0:
-            box /= self.unit
         return box
 
 

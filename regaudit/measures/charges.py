@@ -14,6 +14,7 @@ import numpy as np
 
 from regaudit.measures.base import ALL_ZERO, NOT_HERE, ORIENTATION_UNKNOWN, Measure, Value, require
 from regaudit.measures.exposure import LARGEST
+from regaudit.records import Role
 
 if TYPE_CHECKING:
     from regaudit.measures.subject import Subject
@@ -25,7 +26,7 @@ LEAST_INPUTS: Final = 8
 
 def class_mean(subject: Subject) -> Value:
     """Return the rms over inputs of the mean over classes, over the rms of all weights, and what random weights have."""
-    mean = _output(subject).mean(axis=0)
+    mean = np.mean(_output(subject), axis=0, dtype=np.float64)
     return float(np.sqrt(np.mean(mean * mean))) / subject.summary.rms, _expected(subject)
 
 
@@ -44,17 +45,31 @@ def class_median_zero(subject: Subject) -> Value:
     return float(balanced[alive].mean()), f"{values.shape[0]} classes, {int(alive.sum())} inputs"
 
 
+def residual_mean(subject: Subject) -> Value:
+    """Return the rms over inputs of the mean over outputs of an attention's output projection, over what chance gives."""
+    layer = subject.layer
+    require(layer.role is Role.ATTENTION and not layer.part and not layer.followed_by, NOT_HERE)
+    matrix, out = _whole(subject), subject.blocks.shape[0]
+    mean = np.mean(matrix, axis=0, dtype=np.float64)
+    return float(np.sqrt(np.mean(mean * mean) * out)) / (subject.summary.rms * subject.summary.unit)
+
+
 def _output(subject: Subject) -> Array:
     """Return the output kernel, (classes, in·taps), in units of the summary; raises `NotMeasurable`."""
     out, into = subject.blocks.matrix_shape
     require(subject.blocks.oriented, ORIENTATION_UNKNOWN)
     require(subject.layer.is_output, NOT_HERE)
     require(out >= LEAST_CLASSES and into >= LEAST_INPUTS, f"{out} outputs of {into} inputs are too few for classes")
+    whole = _whole(subject)
+    return whole if subject.summary.unit == 1.0 else whole.astype(np.float64) / subject.summary.unit
+
+
+def _whole(subject: Subject) -> Array:
+    """Return the kernel, (out, in·taps), as it is stored; raises `NotMeasurable`."""
+    require(subject.blocks.oriented, ORIENTATION_UNKNOWN)
     require(subject.parameter.size <= LARGEST, f"more than {LARGEST:,} weights")
     require(subject.summary.rms > 0, ALL_ZERO)
-    whole = subject.blocks.canonical(0, subject.parameter.shape[0]).astype(np.float64)
-    matrix: Array = whole.reshape(out, into) / subject.summary.unit
-    return matrix
+    return subject.blocks.canonical(0, subject.parameter.shape[0]).reshape(subject.blocks.matrix_shape)
 
 
 def _expected(subject: Subject) -> str:
@@ -80,5 +95,14 @@ MEASURES: Final[tuple[Measure[Subject], ...]] = (
         tells="1 at the minimum of a softmax loss with an L1 penalty; about 0.3 of ten random classes.",
         trap="Needs convergence; small even numbers of classes reach it by chance.",
         function=class_median_zero,
+    ),
+    Measure(
+        name="kernel.residual_mean",
+        formula="√out · rms over inputs of (mean over outputs of w) / rms w, output projections of attention",
+        range="[0, √out]",
+        source="Kunin et al. 2021, arXiv:2012.04728 (the symmetry)",
+        tells="Of what is added to a residual stream that layer normalizations alone read, the mean does nothing: 1 at random, 0 after decay.",
+        trap="Says nothing where something else reads the stream, or its normalizations keep the mean (RMS).",
+        function=residual_mean,
     ),
 )

@@ -75,7 +75,7 @@ def log_error(count: int, kurtosis: float) -> float:
     return 0.5 * math.sqrt((kurtosis + 2) / count)
 
 
-def uniform_cluster(slices: Array) -> Cluster | None:
+def uniform_members(edges: Array, rms: Array, n: int) -> Array | None:
     """Return the slices that share one sharp edge, where there are such slices and others that learnt.
 
     Each edge e is tried: members are the slices whose largest weight lies within the sampling error below e, and the
@@ -83,18 +83,17 @@ def uniform_cluster(slices: Array) -> Cluster | None:
     maximum, and exceeds it by a factor of u^(-1/N) with u uniform: that gives the interval.
 
     Args:
-        slices: Weights, shape (count, n); no zero rows.
+        edges: The largest |w| of each slice, shape (count,).
+        rms: Of each slice; none is 0.
+        n: Weights of a slice.
 
     Returns:
-        The cluster, or None.
+        Their indices, ascending, or None.
 
     Source: definition (likelihood ratio; order statistics of a uniform distribution).
     """
-    count, n = slices.shape
-    if n < MIN_SLICE or count < MIN_SLICES + LEARNT_LEAST:
+    if n < MIN_SLICE or len(edges) < MIN_SLICES + LEARNT_LEAST:
         return None
-    edges = np.abs(slices).max(axis=1)
-    rms = np.sqrt(np.einsum("ij,ij->i", slices, slices) / n)
     alone = n * (_LN_NORMAL - np.log(2 * edges / rms))
     candidates = np.flatnonzero(alone >= EDGE_SLICE_EVIDENCE)
     members = _best_edge(edges, rms, n, candidates)
@@ -102,16 +101,16 @@ def uniform_cluster(slices: Array) -> Cluster | None:
         return None
     top = edges[members].max()
     # A slice whose shape alone told too little belongs to it all the same.
-    members = np.flatnonzero((edges >= top * (1 - REACHED) ** (1 / n)) & (edges <= top * 2 ** (1 / (n * len(members)))))
-    return uniform_scale(slices[members], tuple(members.tolist()))
+    return np.flatnonzero((edges >= top * (1 - REACHED) ** (1 / n)) & (edges <= top * 2 ** (1 / (n * len(members)))))
 
 
-def uniform_scale(slices: Array, members: tuple[int, ...]) -> Cluster | None:
+def uniform_scale(slices: Array, members: tuple[int, ...], tops: Array | None = None) -> Cluster | None:
     """Return the scale of slices of one uniform distribution, or None where that is not their shape.
 
     Args:
-        slices: Their weights, shape (members, n).
+        slices: Their weights, shape (m, n); with `tops` a sample of them where there are many.
         members: Their indices.
+        tops: The largest |w| of every member; by default those of `slices`.
 
     Returns:
         The cluster. An input that was constant but for a few examples moves the largest weight up, the median slice's
@@ -120,7 +119,9 @@ def uniform_scale(slices: Array, members: tuple[int, ...]) -> Cluster | None:
 
     Source: order statistics of a uniform distribution.
     """
-    tops, size, n = np.abs(slices).max(axis=1), slices.size, slices.shape[1]
+    tops = np.abs(slices).max(axis=1) if tops is None else tops
+    n = slices.shape[1]
+    size = len(members) * n
     edge, middle = float(tops.max()), float(np.median(tops))
     if edge == 0.0 or _uniform_p(slices.ravel() / edge) < REJECTED:
         return None

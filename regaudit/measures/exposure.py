@@ -11,13 +11,15 @@ import numpy as np
 from regaudit.measures.base import NOT_HERE, ORIENTATION_UNKNOWN, Estimate, Measure, NotMeasurable, require
 from regaudit.measures.detail import units
 from regaudit.measures.dosimeters import (
+    LEARNT_LEAST,
     MIN_SLICE,
+    MIN_SLICES,
     MIN_WEIGHTS,
     Cluster,
     independent_scale,
     log_error,
     peak,
-    uniform_cluster,
+    uniform_members,
     uniform_scale,
 )
 from regaudit.measures.initial import NORMAL, UNIFORM, initial_kurtosis, initial_std
@@ -27,9 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from regaudit.measures.subject import Subject
-    from regaudit.records import Array
+    from regaudit.records import Array, Layer, Parameter
 
 LARGEST: Final = 1 << 22  # weights of a kernel that is searched slice by slice; larger ones by the norms of their rows
+SHAPE_SAMPLE: Final = 1 << 16  # weights whose distribution is compared with a uniform one
 SAMPLE: Final = 1 << 20  # weights of a group of rows whose shape is looked at
 ABOVE: Final = (
     0.02  # decay cannot make weights grow: a scale further above the initial one is of another initialisation
@@ -89,6 +92,13 @@ def decay_exposure(subject: Subject) -> Estimate:
     cluster, where = _idle(subject) or _unused(subject) or _found(subject, std, kurtosis)
     is_known = layer.initial_std is not None or bool(layer.initial_scheme)
     return _exposure(subject, cluster, std, f"{where}; {origin}", is_known=is_known)
+
+
+def takes_edges(layer: Layer, kernel: Parameter) -> bool:
+    """Return whether the exposure is looked for by the largest weight of each unit: the start was, or may be, uniform."""
+    if kernel.use is not Use.KERNEL or layer.role not in _SEARCHED or layer.initial is not None:
+        return False
+    return kernel.size <= LARGEST and initial_kurtosis(layer, kernel) in {UNIFORM, None}
 
 
 def bias_decay_exposure(subject: Subject) -> Estimate:
@@ -156,7 +166,7 @@ def _idle(subject: Subject) -> tuple[Cluster, str] | None:
     idle = np.flatnonzero(((first == 0) & (second == 0)).all(axis=(0, 2)))
     if not 0 < len(idle) < subject.blocks.shape[1]:
         return None
-    weights = _slices(subject, 1)[idle]
+    weights = _slices_at(subject, 1, idle)
     members = tuple(idle.tolist())
     if weights.size < MIN_WEIGHTS or not weights.any():
         return None
@@ -166,16 +176,20 @@ def _idle(subject: Subject) -> tuple[Cluster, str] | None:
 
 
 def _unused(subject: Subject) -> tuple[Cluster, str] | None:
-    """Return the rows of tokens that training never saw, as the files beside the model name them."""
-    named = [i for i in subject.layer.unused_inputs if i < subject.blocks.shape[1]]
+    """Return the inputs that training never saw, as the files beside the model or the probe batch name them."""
+    layer = subject.layer
+    named = [i for i in layer.unused_inputs if i < subject.blocks.shape[1]]
     if not named or subject.parameter.size // max(subject.blocks.shape[1], 1) < MIN_SLICE:
         return None
     rows = _rows_of(subject, np.array(named))
-    rows = rows[np.abs(rows).max(axis=1) > 0]
+    alive = np.abs(rows).max(axis=1) > 0
+    members, rows = tuple(np.array(named)[alive].tolist()), rows[alive]
     if rows.size < MIN_WEIGHTS:
         return None
-    cluster = independent_scale(rows, tuple(named), rows.size)
-    return (cluster, f"{units(named, 'input')} that the tokenizer does not use") if cluster else None
+    cluster = independent_scale(rows, members, rows.size)
+    if layer.role not in _TABLES:
+        cluster = uniform_scale(rows, members) or cluster
+    return (cluster, f"{units(members, 'input')} that {layer.unused_by} does not use") if cluster else None
 
 
 def _found(subject: Subject, std: float, kurtosis: float | None) -> tuple[Cluster, str]:
@@ -188,7 +202,7 @@ def _found(subject: Subject, std: float, kurtosis: float | None) -> tuple[Cluste
     require(is_small or subject.layer.role in _TABLES, f"more than {LARGEST:,} weights")
     for side in _SIDES if is_small else (1,):
         count, n = subject.blocks.shape[side], subject.parameter.size // max(subject.blocks.shape[side], 1)
-        if n < MIN_SLICE:
+        if n < MIN_SLICE or count < MIN_SLICES + LEARNT_LEAST:
             continue
         cluster = None
         if kurtosis in {UNIFORM, None} and is_small:
@@ -201,24 +215,35 @@ def _found(subject: Subject, std: float, kurtosis: float | None) -> tuple[Cluste
 
 
 def _with_edge(subject: Subject, side: int, std: float) -> Cluster | None:
-    slices = _slices(subject, side)
-    n = slices.shape[1]
-    rms = np.sqrt(np.einsum("ij,ij->i", slices, slices) / n)
+    edges, rms, n = _edges(subject, side)
     # Decay does not enlarge: three standard errors above the initial scale nothing is untouched.
     kept = np.flatnonzero((rms > 0) & np.isfinite(rms))
     if not (rms[kept] <= std * math.exp(3 * log_error(n, UNIFORM))).any():
         return None
-    cluster = uniform_cluster(slices[kept])
-    if cluster is None or -math.log(cluster.low / std) < -ABOVE:
+    found = uniform_members(edges[kept], rms[kept], n)
+    if found is None:
         return None
-    return Cluster(
-        members=tuple(kept[list(cluster.members)].tolist()),
-        weights=cluster.weights,
-        scale=cluster.scale,
-        low=cluster.low,
-        high=cluster.high,
-        kurtosis=cluster.kurtosis,
-    )
+    members = kept[found]
+    shown = members[:: max(1, len(members) * n // SHAPE_SAMPLE)]
+    cluster = uniform_scale(_slices_at(subject, side, shown), tuple(members.tolist()), edges[members])
+    return None if cluster is None or -math.log(cluster.low / std) < -ABOVE else cluster
+
+
+def _edges(subject: Subject, side: int) -> tuple[Array, Array, int]:
+    """Return max|w| and rms of each slice of one side, and how many weights it has; the weights are not read again."""
+    summary, unit = subject.summary, subject.summary.unit
+    n = subject.parameter.size // subject.blocks.shape[side]
+    edges, norms = {0: (summary.out_edges, "out_norms"), 1: (summary.in_edges, "in_norms")}.get(side, (None, ""))
+    if edges is not None:
+        return edges * unit, getattr(summary, norms) * (unit / math.sqrt(n)), n
+    slices = _slices(subject, side)
+    return np.abs(slices).max(axis=1), np.sqrt(np.einsum("ij,ij->i", slices, slices) / n), n
+
+
+def _slices_at(subject: Subject, side: int, members: Array) -> Array:
+    whole = subject.blocks.canonical(0, subject.parameter.shape[0])
+    taken = np.moveaxis(np.take(whole, members, axis=side), side, 0)
+    return taken.reshape(len(members), -1).astype(np.float64)
 
 
 def _at_peak(subject: Subject, n: int, kurtosis: float, std: float) -> Cluster | None:
@@ -242,7 +267,7 @@ def _rows_of(subject: Subject, inputs: Array) -> Array:
         rows = [subject.parameter.load(int(i), int(i) + 1).reshape(1, -1) for i in inputs]
         return np.concatenate(rows).astype(np.float64)
     require(subject.parameter.size <= LARGEST, f"more than {LARGEST:,} weights")
-    return _slices(subject, 1)[inputs]
+    return _slices_at(subject, 1, inputs)
 
 
 # --- Against a known start --------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 A ReLU unit computes the same with its incoming weights times c and its outgoing ones over c. The loss does not care, so
 at the minimum of loss and L2 penalty ‖w_in‖ = ‖w_out‖ for every unit, with L1 Σ|w_in| = Σ|w_out|. The same holds for
-the rows of a query and a key projection, and for a value and an output one, by any optimizer that got there.
+the rows of a query and a key projection, and for the rows of a value and the columns of an output one, by any optimizer
+that got there. Sums of units come from the measurement of each layer: nothing is read again.
 """
 
 from __future__ import annotations
@@ -15,107 +16,119 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from regaudit.measures.base import Measure, Value, require
-from regaudit.measures.blocks import Blocks
-from regaudit.measures.exposure import LARGEST
-from regaudit.records import LayerAudit, Parameter, Role, Use
+from regaudit.records import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from regaudit.measures.model import Model
-    from regaudit.records import Array, Layer
+    from regaudit.records import Array, LayerAudit, UnitSums
 
+ROLES: Final = frozenset({Role.DENSE, Role.ATTENTION})  # of the layers that are compared
 LEAST_UNITS: Final = 8  # fewer may agree by chance
 ALIVE: Final = 1e-3  # of the median norm: units below are dead, and have no balance
-_HEADS: Final = (("query", "key"),)  # both produce the same units; rows are compared with rows
 
 
 def unit_balance(model: Model) -> Value:
     """Return the worst pair's median over units of |ln(‖w_in‖²/‖w_out‖²)|."""
-    return _worst(model, 2)
+    return _worst([(_median(a.out_squares, b.in_squares), where) for a, b, where in _stack(model)])
 
 
 def unit_balance_l1(model: Model) -> Value:
     """Return the worst pair's median over units of |ln(Σ|w_in|/Σ|w_out|)|."""
-    return _worst(model, 1)
+    return _worst([(_median(a.out_l1, b.in_l1), where) for a, b, where in _stack(model)])
 
 
 def unit_balance_to_chance(model: Model) -> Value:
     """Return the worst pair's balance of squares over that of random weights of one scale: 0.67·√(2/n_in + 2/n_out)."""
     found = []
-    for a, b in _stack(model):
-        value = _median(_sizes(a, 0, 2), _sizes(b, 1, 2))
+    for a, b, where in _stack(model):
+        value = _median(a.out_squares, b.in_squares)
         if value is not None:
-            found.append((value / _chance(a, b), f"{a.name} and {b.name}"))
-    require(bool(found), "no two dense layers follow each other directly")
-    return max(found)
+            found.append((value / _chance(len(a.in_squares), len(b.out_squares)), where))
+    return _worst(found)
 
 
 def factor_balance(model: Model) -> Value:
     """Return the median over query and key projections of their rows' median |ln(‖q_j‖²/‖k_j‖²)|."""
-    found = [_median(_sizes(q, 0, 2), _sizes(k, 0, 2)) for q, k in _factors(model)]
-    known = [each for each in found if each is not None]
-    require(bool(known), "no query and key projections of the same shape without a normalization")
-    return median(known), f"{len(known)} pairs"
+    found = [_median(q.out_squares, k.out_squares) for q, k in _factors(model, "query", "key")]
+    return _typical(found, "no query and key projections of the same shape without a normalization")
 
 
-def _worst(model: Model, power: int) -> Value:
-    found = [(_median(_sizes(a, 0, power), _sizes(b, 1, power)), a, b) for a, b in _stack(model)]
-    known = [(value, f"{a.name} and {b.name}") for value, a, b in found if value is not None]
+def value_output_balance(model: Model) -> Value:
+    """Return the median over value and output projections of their units' median |ln(‖v_j‖²/‖o_:j‖²)|."""
+    found = [_median(v.out_squares, o.in_squares) for v, o in _factors(model, "value", "output")]
+    return _typical(found, "no value and output projections of the same width")
+
+
+def factor_balance_to_chance(model: Model) -> Value:
+    """Return the larger of the two balances over that of random weights of one scale."""
+    found = []
+    for q, k in _factors(model, "query", "key"):
+        found.append((_median(q.out_squares, k.out_squares), _chance(len(q.in_squares), len(k.in_squares))))
+    for v, o in _factors(model, "value", "output"):
+        found.append((_median(v.out_squares, o.in_squares), _chance(len(v.in_squares), len(o.out_squares))))
+    return _typical(
+        [value / chance for value, chance in found if value is not None], "no attention projections to compare"
+    )
+
+
+def _worst(found: Sequence[tuple[float | None, str]]) -> Value:
+    known = [(value, where) for value, where in found if value is not None]
     require(bool(known), "no two dense layers follow each other directly")
     return max(known)
 
 
-def _stack(model: Model) -> Iterator[tuple[Layer, Layer]]:
+def _typical(found: Sequence[float | None], reason: str) -> Value:
+    known = [each for each in found if each is not None]
+    require(bool(known), reason)
+    return median(known), f"{len(known)} pairs"
+
+
+def _stack(model: Model) -> Iterator[tuple[UnitSums, UnitSums, str]]:
     """Yield dense layers that directly follow each other in the file, where the units of one are the inputs of the other."""
-    layers = [each.layer for each in model.layers]
-    measured = {each.layer.name for each in model.layers if each.value("kernel.rms")}
-    for a, b in pairwise(layers):
-        is_plain = all(each.role is Role.DENSE and not each.part and each.name in measured for each in (a, b))
-        if is_plain and not a.followed_by and _extent(a, 0) == _extent(b, 1) >= LEAST_UNITS:
-            yield a, b
+    for a, b in pairwise(model.layers):
+        is_plain = all(each.layer.role is Role.DENSE and not each.layer.part for each in (a, b))
+        if not is_plain or a.layer.followed_by or a.sums is None or b.sums is None:
+            continue
+        if len(a.sums.out_squares) == len(b.sums.in_squares) >= LEAST_UNITS:
+            yield a.sums, b.sums, f"{a.layer.name} and {b.layer.name}"
 
 
-def _factors(model: Model) -> Iterator[tuple[Layer, Layer]]:
-    by_place: dict[tuple[str, str], LayerAudit] = {}
-    for each in model.layers:
-        if each.layer.role is Role.ATTENTION and each.layer.part in {"query", "key"} and each.value("kernel.rms"):
-            by_place[_place(each.layer), each.layer.part] = each
-    for first, second in _HEADS:
-        for place, part in list(by_place):
-            pair = by_place.get((place, second)) if part == first else None
-            if pair is None:
-                continue
-            a, b = by_place[place, first].layer, pair.layer
-            is_plain = not a.followed_by and not b.followed_by
-            if is_plain and _extent(a, 0) == _extent(b, 0) >= LEAST_UNITS:
-                yield a, b
+def _factors(model: Model, first: str, second: str) -> Iterator[tuple[UnitSums, UnitSums]]:
+    """Yield the sums of two projections of one attention whose product alone matters."""
+    projections = [each for each in model.layers if each.layer.role is Role.ATTENTION and not each.layer.followed_by]
+    for a in projections:
+        if a.layer.part != first:
+            continue
+        b = _output(projections, _place(a)) if second == "output" else _named(projections, _place(a), second)
+        if b is None or a.sums is None or b.sums is None:
+            continue
+        other = b.sums.in_squares if second == "output" else b.sums.out_squares
+        if len(a.sums.out_squares) == len(other) >= LEAST_UNITS:
+            yield a.sums, b.sums
 
 
-def _place(layer: Layer) -> str:
-    """Return the module that a projection belongs to: the name without its part."""
-    path = layer.name.partition("[")[0]
-    return path if "[" in layer.name else path.rpartition(".")[0]
+def _named(projections: list[LayerAudit], place: str, part: str) -> LayerAudit | None:
+    return next((each for each in projections if each.layer.part == part and _place(each) == place), None)
 
 
-def _extent(layer: Layer, side: int) -> int:
-    kernel = layer.get(Use.KERNEL)
-    if kernel is None or len(kernel.axes) != len(kernel.shape) or kernel.size > LARGEST:
-        return 0
-    return Blocks(kernel).shape[side]
+def _output(projections: list[LayerAudit], place: str) -> LayerAudit | None:
+    """Return the one projection without a part in the module of an attention, or in the module above it."""
+    for path in (place, place.rpartition(".")[0]):
+        found = [each for each in projections if not each.layer.part and each.layer.name.startswith(f"{path}.")]
+        if path and found:
+            return found[0] if len(found) == 1 else None
+    return None
 
 
-def _sizes(layer: Layer, side: int, power: int) -> Array:
-    """Return Σ|w|^power of each unit on one side: 0 its rows, 1 its columns."""
-    kernel: Parameter = next(p for p in layer.parameters if p.use is Use.KERNEL)
-    whole = np.abs(Blocks(kernel).canonical(0, kernel.shape[0]).astype(np.float64)) ** power
-    sums: Array = whole.sum(axis=tuple(axis for axis in range(3) if axis != side))
-    return sums
+def _place(each: LayerAudit) -> str:
+    """Return the module that a projection belongs to: `attn` of `attn.c_attn[query]` and of `attn.query`."""
+    return each.layer.name.partition("[")[0].rpartition(".")[0]
 
 
-def _chance(a: Layer, b: Layer) -> float:
-    """Return the median |ln(‖w_in‖²/‖w_out‖²)| of independent normal weights of one variance, by the delta method."""
-    into, out = (_extent(each, side) for each, side in ((a, 1), (b, 0)))
+def _chance(into: int, out: int) -> float:
+    """Return the median |ln(‖a‖²/‖b‖²)| of independent normal weights of one variance, by the delta method."""
     return 0.6745 * math.sqrt(2 / max(into, 1) + 2 / max(out, 1))
 
 
@@ -165,5 +178,23 @@ MEASURES: Final[tuple[Measure[Model], ...]] = (
         tells="Near 0: decay has balanced the two factors, of which only the product matters.",
         trap=_TRAP + " Rotary positions leave less symmetry, but this one.",
         function=factor_balance,
+    ),
+    Measure(
+        name="model.value_output_balance",
+        formula="median over value and output kernels of median over units of |ln(‖v_j‖²/‖o_:j‖²)|",
+        range="≥ 0",
+        source="Kobayashi et al. 2024, arXiv:2410.23819",
+        tells="Near 0: decay has balanced the two factors; between them everything is linear, whatever the positions.",
+        trap=_TRAP + " Not with grouped heads, whose values serve several outputs.",
+        function=value_output_balance,
+    ),
+    Measure(
+        name="model.factor_balance_to_chance",
+        formula="median over query-key and value-output pairs of their balance / (0.67·√(2/n_a + 2/n_b))",
+        range="≥ 0",
+        source="delta method on the norms of independent normal weights",
+        tells="Well below 1: in balance more exactly than random weights of one scale are.",
+        trap=_TRAP,
+        function=factor_balance_to_chance,
     ),
 )

@@ -43,7 +43,7 @@ class Sample:
 
     def counts(self, rms: float) -> Sequence[int]:
         """Return how many elements lie in each bin; without a scale (all are zero) all in the middle one."""
-        kept = np.concatenate(self.pieces)
+        kept = np.concatenate(self.pieces).astype(np.float64)
         scaled = kept * (BINS / (2 * REACH * rms) if rms else 0.0) + BINS / 2
         np.clip(scaled, 0, BINS - 1, out=scaled)
         return array("I", np.bincount(scaled.astype(np.intp), minlength=BINS).tolist())

@@ -117,7 +117,7 @@ def _gram(blocks: Blocks) -> Array:
 def _chunks(blocks: Blocks, *, by_rows: bool) -> Iterator[Array]:
     """Yield the canonical matrix in float64 pieces, along its rows or along its columns."""
     if blocks.only is not None:
-        yield blocks.only.values.reshape(blocks.matrix_shape)
+        yield blocks.only.values.reshape(blocks.matrix_shape).astype(np.float64)
         return
     smaller = min(blocks.matrix_shape)
     width = max(BLOCK // smaller, min(CHUNK_SIDE, smaller))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SMALL: Final = 1e-2  # of what row and column let expect; 0.8% of normal weights
 GONE: Final = 1e-5  # of the rms
 LEAST: Final = 32  # weights
-SAMPLE: Final = 1 << 16  # weights that are looked at: a share of 5% is then known to 0.1%
+SAMPLE: Final = 1 << 14  # weights that are looked at in a larger kernel: a share of 5% is then known to 0.2%
 # Tables mix the scales of rare and frequent rows; an adapter's product has no rows of its own.
 _NOT_FOR: Final = frozenset({Role.EMBEDDING, Role.POSITIONAL, Role.ADAPTER, Role.UNKNOWN, Role.DEPTHWISE})
 
@@ -53,7 +53,7 @@ def small_sample(subject: Subject) -> tuple[Array, Array]:
     for box in subject.blocks.sampled(SAMPLE):
         rows = summary.out_norms[box.out : box.out + box.values.shape[0]] / math.sqrt(into * taps)
         columns = summary.in_norms[box.into : box.into + box.values.shape[1]] / math.sqrt(out * taps)
-        sizes.append(np.abs(box.values).reshape(-1) / summary.rms)
+        sizes.append(np.abs(box.values, dtype=np.float64).reshape(-1) / summary.rms)
         both = rows[:, None, None] * columns[:, None] / summary.rms**2
         expected.append(np.broadcast_to(both, box.values.shape).reshape(-1))
     size, scale = np.concatenate(sizes), np.concatenate(expected)
@@ -65,7 +65,7 @@ def small_sample(subject: Subject) -> tuple[Array, Array]:
 MEASURES: Final[tuple[Measure[Subject], ...]] = (
     Measure(
         name="kernel.scattered_small_fraction",
-        formula="#{0 < |w_ji| < 0.01·r_j·c_i/rms}/#{w ≠ 0}, r_j and c_i the rms of row and column (of 65,536 weights)",
+        formula="#{0 < |w_ji| < 0.01·r_j·c_i/rms}/#{w ≠ 0}, r_j and c_i the rms of row and column (of a sample)",
         range="[0, 1]",
         source="definition; 0.008 for normal weights, whatever the scales of their rows and columns",
         tells="Above 0.05 single weights were walked to zero: kernel L1, or L2 in the gradient of Adam.",
@@ -75,7 +75,7 @@ MEASURES: Final[tuple[Measure[Subject], ...]] = (
     ),
     Measure(
         name="kernel.gone_fraction",
-        formula="#{0 < |w| < 1e-5·rms}/#{0 < |w| < 0.01·rms} (of 65,536 weights)",
+        formula="#{0 < |w| < 1e-5·rms}/#{0 < |w| < 0.01·rms} (of a sample)",
         range="[0, 1]",
         tells="About 0.001 where weights stop within a step of zero (L1), near 1 where L2 in the gradient of Adam took them on.",
         not_for=_NOT_FOR,

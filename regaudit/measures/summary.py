@@ -1,4 +1,4 @@
-"""The sums of one parameter that all measures share: one pass over it, and a second for what needs the rms.
+"""The sums of one parameter that all measures share, from one pass over it.
 
 Everything is accumulated in float64 and in units of `Summary.unit`, a power of two that is 1 unless powers of
 the elements would leave the range of a double.
@@ -17,14 +17,15 @@ from regaudit.checkpoints.dtypes import largest_finite
 from regaudit.measures.base import ALL_ZERO, ORIENTATION_UNKNOWN, NotMeasurable, plural, require
 from regaudit.measures.blocks import ALIGNMENT, Blocks, Box
 from regaudit.measures.moments import Moments
+from regaudit.measures.near_zero import NEAR_ZERO, NearZero
 from regaudit.measures.ordered import nonzero
 from regaudit.measures.profile import Sample
+from regaudit.measures.sums import Summing, Sums, by_numpy
 from regaudit.records import Use
 
 if TYPE_CHECKING:
     from regaudit.records import Array
 
-NEAR_ZERO: Final = 1e-3  # of the rms; a Gaussian has erf(1e-3/√2) = 7.98e-4 of its elements there
 MIN_ROW: Final = 8  # weights: a shorter row, divided by its own rms, looks flat whatever it is
 SMALLEST_SQUARE: Final = 1e-150  # Σw² of a row whose own square is still a normal double
 MAX_UNITS: Final = 1 << 24  # beyond it the sums for each unit would take more memory than is promised
@@ -33,6 +34,8 @@ TWIN: Final = 1e-9  # rows whose norms agree to this are compared bit by bit; ro
 LARGEST_UNSCALED: Final = 1e70
 SMALLEST_UNSCALED: Final = 1e-70
 MAX_EXPONENT: Final = 1000  # 2^±1000 and its inverse are both normal doubles
+# A mean below a tenth of the rms takes 1% of Σw²: central moments from power sums then keep their digits.
+SMALL_MEAN: Final = 0.1
 
 
 @dataclass(eq=False)
@@ -57,7 +60,10 @@ class Summary:
         out_l1: Σ|w| of each out-unit, shape (out,).
         out_squares: Σw² of each out-unit, shape (out,).
         out_fourths: Σw⁴ of each out-unit, shape (out,).
+        in_l1: Σ|w| of each in-unit over outputs and taps, shape (in,).
         in_squares: Σw² of each in-unit over outputs and taps, shape (in,).
+        out_edges: max|w| of each out-unit, where asked for.
+        in_edges: max|w| of each in-unit, where asked for.
         fingerprints: 64 bits for each out-unit, equal for equal rows; None where no two rows can be equal.
         two_of_four: Groups of 4 consecutive inputs (at one output and tap) with at least 2 zeros.
         zero_blocks: Blocks of 4 outputs × 4 inputs (at one tap) of zeros alone.
@@ -81,7 +87,10 @@ class Summary:
     out_l1: Array | None = None
     out_squares: Array | None = None
     out_fourths: Array | None = None
+    in_l1: Array | None = None
     in_squares: Array | None = None
+    out_edges: Array | None = None
+    in_edges: Array | None = None
     fingerprints: Array | None = None
     two_of_four: int = 0
     zero_blocks: int = 0
@@ -156,24 +165,26 @@ class Summary:
         return sums
 
 
-def summarize(blocks: Blocks) -> Summary:
+def summarize(blocks: Blocks, *, edges: bool = False, summing: Summing = by_numpy) -> Summary:
     """Return the summary of a parameter with at least one element.
 
     Args:
         blocks: The parameter's boxes; `blocks.unit` is set to the unit of the summary.
+        edges: Whether to take the largest absolute value of each unit, too.
+        summing: How to sum a box.
 
     Returns:
-        The summary, after one pass if it finds non-finite elements, else after two. A first pass whose sums leave
-        the range of a double is repeated in other units.
+        The summary, after one pass, or another where its sums left the range of a double (it is repeated in other
+        units), where rows may be equal, or where the first box says too little of the others' scale.
     """
-    summary = _first_pass(blocks)
+    summary, near = _first_pass(blocks, summing, edges=edges)
     if summary.nonfinite:
         return summary
     unit = _unit(summary.max_abs)
     if unit != 1.0:
         blocks.in_units_of(unit)
-        summary = _first_pass(blocks)
-    _second_pass(blocks, summary)
+        summary, near = _first_pass(blocks, summing, edges=edges)
+    _second_pass(blocks, summary, near)
     return summary
 
 
@@ -184,7 +195,7 @@ def _unit(largest: float) -> float:
     return math.ldexp(1.0, max(-MAX_EXPONENT, min(MAX_EXPONENT, exponent)))
 
 
-def _empty(blocks: Blocks) -> Summary:
+def _empty(blocks: Blocks, *, edges: bool) -> Summary:
     summary = Summary(shape=blocks.shape, oriented=blocks.oriented, unit=blocks.unit)
     out, into, _ = blocks.shape
     use = blocks.parameter.use
@@ -193,75 +204,104 @@ def _empty(blocks: Blocks) -> Summary:
     if blocks.oriented and out <= MAX_UNITS and use is Use.KERNEL:
         summary.out_squares, summary.out_fourths = np.zeros((2, out))
     if blocks.oriented and into <= MAX_UNITS and use is Use.KERNEL:
-        summary.in_squares = np.zeros(into)
-    largest = largest_finite(blocks.parameter.dtype)
-    summary.saturated = None if largest is None else 0
+        summary.in_l1, summary.in_squares = np.zeros((2, into))
+    if edges and summary.in_squares is not None and summary.out_squares is not None:
+        summary.out_edges, summary.in_edges = np.zeros(out), np.zeros(into)
+    summary.saturated = None if largest_finite(blocks.parameter.dtype) is None else 0
+    summary.sample = Sample(summary.size) if use is Use.KERNEL else None
     return summary
 
 
-def _first_pass(blocks: Blocks) -> Summary:
-    summary = _empty(blocks)
-    largest = largest_finite(blocks.parameter.dtype) or math.inf
-    scratch = np.empty((2, blocks.capacity))
+def _first_pass(blocks: Blocks, summing: Summing, *, edges: bool) -> tuple[Summary, NearZero]:
+    summary, near = _empty(blocks, edges=edges), NearZero()
+    largest = (largest_finite(blocks.parameter.dtype) or math.inf) / blocks.unit
+    scratch = np.empty((3, blocks.capacity))
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         for box in blocks:
             low, high = float(box.values.min()), float(box.values.max())
             if not (math.isfinite(low) and math.isfinite(high)):
                 _count_nonfinite(box, summary)
             elif not summary.nonfinite:
-                _add(box, summary, scratch, low, high, largest / blocks.unit)
-    return summary
+                _add_sums(box, summary, summing, scratch)
+                _add_sizes(box, summary, near, low, high, largest)
+    return summary, near
 
 
 def _count_nonfinite(box: Box, summary: Summary) -> None:
     bad = ~np.isfinite(box.values)
     summary.nonfinite += int(np.count_nonzero(bad))
     summary.nonfinite_units.update((np.flatnonzero(bad.any(axis=(1, 2))) + box.out).tolist())
+    summary.sample = None
 
 
-def _add(box: Box, summary: Summary, scratch: Array, low: float, high: float, largest: float) -> None:
+def _add_sums(box: Box, summary: Summary, summing: Summing, scratch: Array) -> None:
     """Add the sums of one box of finite values."""
-    x = box.values.reshape(box.values.shape[0], -1)
-    first = scratch[0, : x.size].reshape(x.shape)
-    second = scratch[1, : x.size].reshape(x.shape)
-    size = np.abs(x, out=first)
+    x = box.values.reshape(len(box.values), -1)
+    sums = summing(x, scratch)
+    rows = slice(box.out, box.out + len(x))
+    l1, squares, fourths = sums.rows
+    summary.l1 += float(np.add.reduce(l1))
+    summary.squares += float(np.add.reduce(squares))
+    if summary.out_l1 is not None:
+        summary.out_l1[rows] += l1
+    if summary.out_squares is not None and summary.out_fourths is not None:
+        summary.out_squares[rows] += squares
+        summary.out_fourths[rows] += fourths
+    if summary.in_l1 is not None and summary.in_squares is not None:
+        columns = slice(box.into, box.into + box.values.shape[1])
+        in_l1, in_squares = np.add.reduce(sums.columns.reshape(2, *box.values.shape[1:]), axis=2)
+        summary.in_l1[columns] += in_l1
+        summary.in_squares[columns] += in_squares
+    summary.moments.merge(_moments(x, sums, scratch))
+
+
+def _add_sizes(box: Box, summary: Summary, near: NearZero, low: float, high: float, largest: float) -> None:
+    """Look at the absolute values of a box whose sums were added."""
+    size = np.abs(box.values)
     if max(high, -low) > max(summary.maximum, -summary.minimum):
         summary.peak = _peak(box, int(size.argmax()))
     summary.minimum, summary.maximum = min(summary.minimum, low), max(summary.maximum, high)
     if summary.saturated is not None and max(high, -low) >= largest:
-        summary.saturated += int(np.count_nonzero(size >= largest))
-    if size.min() == 0.0:
-        summary.zeros += size.size - int(np.count_nonzero(size))
-    row_l1 = np.add.reduce(size, axis=1)
-    squares = np.multiply(x, x, out=second)
-    row_squares = np.add.reduce(squares, axis=1)
-    summary.l1 += float(np.add.reduce(row_l1))
-    summary.squares += float(np.add.reduce(row_squares))
-    _add_units(box, summary, squares, row_l1, row_squares)
-    summary.moments.merge(_moments(x, first, second))
+        summary.saturated += int(np.count_nonzero(size >= np.float64(largest)))
+    zeros = near.add(size, math.sqrt(summary.squares / summary.moments.count))
+    summary.zeros += zeros
+    if zeros and summary.out_squares is not None:
+        _add_patterns(size == 0.0, summary)
+    if summary.out_edges is not None and summary.in_edges is not None:
+        _raise_edges(box, summary.out_edges, summary.in_edges, size)
+    if summary.sample is not None:
+        summary.sample.add(box.values)
 
 
-def _add_units(box: Box, summary: Summary, squares: Array, row_l1: Array, row_squares: Array) -> None:
+def _raise_edges(box: Box, out_edges: Array, in_edges: Array, size: Array) -> None:
     out, into, _ = box.values.shape
-    rows = slice(box.out, box.out + out)
-    if summary.out_l1 is not None:
-        summary.out_l1[rows] += row_l1
-    if summary.out_squares is not None and summary.out_fourths is not None:
-        summary.out_squares[rows] += row_squares
-        summary.out_fourths[rows] += np.einsum("ij,ij->i", squares, squares)
-    if summary.in_squares is not None:
-        columns = np.add.reduce(squares, axis=0)
-        if box.values.shape[2] > 1:
-            columns = np.add.reduce(columns.reshape(into, -1), axis=1)
-        summary.in_squares[box.into : box.into + into] += columns
+    rows, columns = out_edges[box.out : box.out + out], in_edges[box.into : box.into + into]
+    largest = np.maximum.reduce(size, axis=0)
+    np.maximum(rows, np.maximum.reduce(size.reshape(out, -1), axis=1), out=rows)
+    np.maximum(columns, np.maximum.reduce(largest, axis=1), out=columns)
 
 
-def _moments(x: Array, deviation: Array, powers: Array) -> Moments:
-    """Return the moments of one box; the two scratch buffers are overwritten."""
-    mean = float(np.add.reduce(x, axis=None)) / x.size
-    d = np.subtract(x, mean, out=deviation).reshape(-1)
-    d2 = np.multiply(d, d, out=powers.reshape(-1))
-    # einsum, not dot: BLAS would wake all its threads for what one core does in 20 µs.
+def _moments(x: Array, sums: Sums, scratch: Array) -> Moments:
+    """Return the moments of one box, from deviations where the mean would take digits from the power sums."""
+    n, third = x.size, sums.cubes
+    _, second, fourth = (float(each) for each in np.add.reduce(sums.rows, axis=1))
+    mean = sums.total / n
+    if abs(mean) > SMALL_MEAN * math.sqrt(second / n):
+        return _central(x, mean, scratch)
+    square = mean * mean
+    return Moments(
+        count=n,
+        mean=mean,
+        second=second - n * square,
+        third=third - 3 * mean * second + 2 * n * mean * square,
+        fourth=fourth - 4 * mean * third + 6 * square * second - 3 * n * square * square,
+    )
+
+
+def _central(x: Array, mean: float, scratch: Array) -> Moments:
+    d, d2 = (each[: x.size] for each in scratch[:2])
+    np.subtract(x.reshape(-1), mean, out=d, dtype=np.float64)
+    np.multiply(d, d, out=d2)
     third, fourth = np.einsum("i,i->", d, d2), np.einsum("i,i->", d2, d2)
     return Moments(x.size, mean, float(np.add.reduce(d2)), float(third), float(fourth))
 
@@ -271,25 +311,21 @@ def _peak(box: Box, index: int) -> tuple[int, int]:
     return int(out) + box.out, int(into) + box.into
 
 
-def _second_pass(blocks: Blocks, summary: Summary) -> None:
-    """Count what is near zero; look at patterns of zeros and at equal rows only where there can be any."""
+def _second_pass(blocks: Blocks, summary: Summary, near: NearZero) -> None:
+    """Count what is near zero; read again where that takes it, or where rows may be equal."""
+    threshold = NEAR_ZERO * summary.rms
+    below = near.below(threshold)
+    summary.near_zeros = summary.zeros + (below or 0)
     if _has_twins(summary):
         summary.fingerprints = np.zeros(summary.shape[0], np.uint64)
-    if blocks.parameter.use is Use.KERNEL:
-        summary.sample = Sample(summary.size)
-    threshold = NEAR_ZERO * summary.rms
-    scratch = np.empty(blocks.capacity)
+    if below is not None and summary.fingerprints is None:
+        return
     for box in blocks:
-        size = np.abs(box.values, out=scratch[: box.values.size].reshape(box.values.shape))
-        summary.near_zeros += int(np.count_nonzero(size < threshold))
-        if summary.sample is not None:
-            summary.sample.add(box.values)
-        if summary.zeros and summary.out_squares is not None:
-            _add_patterns(size == 0.0, summary)
+        if below is None:
+            size = np.abs(box.values)
+            summary.near_zeros += int(np.count_nonzero((size > 0) & (size < np.float64(threshold))))
         if summary.fingerprints is not None:
-            summary.fingerprints[box.out : box.out + len(size)] += _fingerprints(box, summary.shape[2])
-    if summary.zeros == summary.size:
-        summary.near_zeros = summary.zeros
+            summary.fingerprints[box.out : box.out + len(box.values)] += _fingerprints(box, summary.shape[2])
 
 
 def _has_twins(summary: Summary) -> bool:
@@ -318,7 +354,7 @@ def _fingerprints(box: Box, taps: int) -> Array:
     out, into, _ = box.values.shape
     place = (box.into + np.arange(into, dtype=np.uint64))[:, None] * np.uint64(taps)
     place = place + box.tap + np.arange(box.values.shape[2], dtype=np.uint64)
-    bits = (box.values.reshape(out, -1) + 0.0).view(np.uint64)  # + 0.0 makes -0.0 equal to 0.0
+    bits = (box.values.reshape(out, -1).astype(np.float64) + 0.0).view(np.uint64)  # + 0.0 makes -0.0 equal to 0.0
     mixed = (bits ^ (bits >> np.uint64(32))) * _multipliers(place.reshape(-1))
     hashed: Array = np.add.reduce(mixed ^ (mixed >> np.uint64(32)), axis=1)
     return hashed

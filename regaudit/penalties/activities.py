@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     Tensor: TypeAlias = Any  # torch.Tensor
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
     """One call of a layer: the sum of each penalty on y, and by what it is divided."""
@@ -92,10 +91,13 @@ class Recorder:
 
 
 def _around_calls(recorder: Recorder) -> Callable[[], None]:
-    """Call every module through a recorder, as `torch.fx` does while it traces, and return what ends that.
+    """Have every module called through a recorder, as `torch.fx` does while it traces.
 
     torch's global hooks would do but for failing passes: what they leave behind cannot be removed from within them, and
-    Ctrl-C passes them by. It ends by itself with the recorder.
+    Ctrl-C passes them by.
+
+    Returns:
+        What ends it; it also ends with the recorder.
     """
     from torch import nn
 
@@ -104,24 +106,33 @@ def _around_calls(recorder: Recorder) -> Callable[[], None]:
     @wraps(original)
     def call(module: Module, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         found = reference() if is_open else None
-        return found.call(module, lambda: original(module, *args, **kwargs)) if found else original(module, *args, **kwargs)
+        return (
+            found.call(module, lambda: original(module, *args, **kwargs))
+            if found
+            else original(module, *args, **kwargs)
+        )
 
     def end() -> None:
         nonlocal is_open
         is_open = False
-        while hasattr(top := nn.Module.__call__, "is_over") and top.is_over():  # others may have come on top
-            nn.Module.__call__ = top.original  # type: ignore[method-assign]
+        while _is_over(top := nn.Module.__call__):  # others may have come on top
+            nn.Module.__call__ = top.original  # type: ignore[method-assign,attr-defined]
 
     call.original, call.is_over = original, lambda: not is_open  # type: ignore[attr-defined]
     nn.Module.__call__ = call  # type: ignore[method-assign]
     return finalize(recorder, end)
 
 
+def _is_over(call: Any) -> bool:  # noqa: ANN401
+    return hasattr(call, "is_over") and bool(call.is_over())
+
+
 def _is_training() -> bool:
-    """Return whether gradients are recorded, and not those of a checkpointed part that backward runs again."""
+    """Return whether gradients are recorded, and the call is neither traced nor run again by backward (checkpointing)."""
     import torch
 
-    return torch.is_grad_enabled() and not torch.compiler.is_compiling() and torch._C._current_graph_task_id() == -1
+    is_traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    return torch.is_grad_enabled() and not is_traced and torch._C._current_graph_task_id() == -1
 
 
 def _examples(module: Module, y: Tensor) -> int:
@@ -150,8 +161,8 @@ def _projections(name: str, prefix: str, attention: Module) -> Iterator[Place]:
     """Yield query, key, value and output of torch's attention, each a layer of its own in Keras."""
     width = attention.embed_dim
     for k, letter in enumerate("qkv"):
-        columns, kernel = (k * width, (k + 1) * width), f"{prefix}in_proj_weight"
-        if attention.in_proj_weight is None:
-            columns, kernel = None, f"{prefix}{letter}_proj_weight"
+        is_fused = attention.in_proj_weight is not None
+        kernel = f"{prefix}in_proj_weight" if is_fused else f"{prefix}{letter}_proj_weight"
+        columns = (k * width, (k + 1) * width) if is_fused else None
         yield Place(layer=f"{name}[{letter}]", module=name, kernel=kernel, columns=columns)
     yield Place(layer=f"{name}[out]", module=name, kernel=f"{prefix}out_proj.weight")

@@ -79,7 +79,9 @@ def step_size(optimizer: Optimizer, parameter: Tensor) -> Tensor | float:
             return group["lr"] / _root(group, state) if state else 0.0
         case _:
             name = type(optimizer).__name__
-            raise ConfigError(f"a proximal step is not known for {name}; expected {_KNOWN}, or add the penalty to the loss")
+            raise ConfigError(
+                f"a proximal step is not known for {name}; expected {_KNOWN}, or add the penalty to the loss"
+            )
 
 
 def _root(group: Group, state: Mapping[str, Any]) -> Tensor:

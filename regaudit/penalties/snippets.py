@@ -16,14 +16,15 @@ from torch import nn
 layers = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 biases = [m.bias for m in model.modules() if isinstance(m, layers) and m.bias is not None]
 """
-_ACTIVITIES = """\
-from torch import nn
-activities = []  # before the activation function; Keras' are after it: there, hook the ReLU modules instead
-for module in model.modules():
-    if isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-        module.register_forward_hook(lambda module, inputs, y: activities.append(y))
-activities.clear()  # every step, before the forward pass
+_PENALTIES = """\
+from regaudit.penalties import Penalties, Penalty
+penalty = Penalties(Penalty(site="{site}", {norm}={strength:g}))
 """
+_ACTIVITY = """\
+loss = loss_fn(model(x), y) + penalty(model)  # each layer's output after its activation, over the batch size"""
+_PROXIMAL = """\
+loss = loss_fn(model(x), y)  # a term {strength:g} * sum(|w|) would leave no exact zeros; instead,
+penalty.proximal_step(model, optimizer)  # after each optimizer.step() of SGD, Adam, AdamW, NAdam or RAdam"""
 _DECAY = """\
 optimizer = torch.optim.Adam([  # or SGD; AdamW's weight_decay is another thing
     {{"params": kernels, "weight_decay": {decay:g}}},  # 2 x {strength:g}: torch counts half of the square
@@ -36,12 +37,7 @@ _KERAS_ADAMW = """\
 from keras import optimizers
 optimizer = optimizers.AdamW(learning_rate=1e-4, weight_decay={decay:g})
 optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "embeddings"])"""
-_PROXIMAL = """
-# The gradient of |w| leaves no exact zeros. With SGD, drop that term and shrink after optimizer.step():
-# with torch.no_grad():
-#     for p in kernels: p.copy_(p.sign() * (p.abs() - learning_rate * {strength:g}).clamp(min=0))"""
 _NO_DECAY = "optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=0.0)"
-_ELEMENT = {Norm.L1: "abs()", Norm.L2: "square()"}
 
 
 def keras_lines(site: Site, norm: Norm | None, strength: float) -> str:
@@ -69,7 +65,8 @@ def keras_lines(site: Site, norm: Norm | None, strength: float) -> str:
 def torch_lines(site: Site, norm: Norm | None, strength: float) -> str:
     """Return the PyTorch lines that apply a penalty with the same meaning as Keras'.
 
-    Kernel L2 goes into SGD's or Adam's `weight_decay` = 2λ; AdamW's is another thing. The others are terms of the loss.
+    Kernel L2 goes into SGD's or Adam's `weight_decay` = 2λ; AdamW's is another thing. Kernel L1 is a proximal step, the others
+    are terms of the loss. What plain torch cannot do exactly in a few lines is left to `regaudit.penalties`.
 
     Args:
         site: kernel, bias or activity; none for no penalty.
@@ -77,7 +74,7 @@ def torch_lines(site: Site, norm: Norm | None, strength: float) -> str:
         strength: λ in Keras' unit.
 
     Returns:
-        Python source over the names model, loss_fn, x, y and learning_rate; compiles as it stands.
+        Python source over the names model, loss_fn, optimizer, x, y and learning_rate; compiles as it stands.
 
     Source: torch.optim (PyTorch 2.13).
     """
@@ -89,11 +86,12 @@ def torch_lines(site: Site, norm: Norm | None, strength: float) -> str:
         case Site.KERNEL if norm is Norm.L2:
             return _KERNELS + _DECAY.format(decay=2 * strength, strength=strength)
         case Site.KERNEL:
-            return _KERNELS + _term(norm, strength, "kernels") + _PROXIMAL.format(strength=strength)
+            return (_PENALTIES + _PROXIMAL).format(site=site, norm=norm, strength=strength)
         case Site.BIAS:
-            return _BIASES + _term(norm, strength, "biases")
+            element = "abs()" if norm is Norm.L1 else "square()"
+            return f"{_BIASES}loss = loss_fn(model(x), y) + {strength:g} * sum(b.{element}.sum() for b in biases)"
         case Site.ACTIVITY:
-            return _ACTIVITIES + _term(norm, strength, "activities") + " / len(x)"
+            return (_PENALTIES + _ACTIVITY).format(site=site, norm=norm, strength=strength)
 
 
 def keras_adamw_lines(decay: float) -> str:
@@ -141,7 +139,3 @@ def adamw_sentence(decay_low: float, decay_high: float) -> str:
         "λ: it forgets over 1 / (learning rate x weight_decay) steps, which should lie between one epoch and the whole "
         f"training (with learning rate 0.001, {1 / (1e-3 * decay_high):,.0f} to {1 / (1e-3 * decay_low):,.0f} steps)."
     )
-
-
-def _term(norm: Norm, strength: float, name: str) -> str:
-    return f"loss = loss_fn(model(x), y) + {strength:g} * sum(a.{_ELEMENT[norm]}.sum() for a in {name})"

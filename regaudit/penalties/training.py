@@ -79,7 +79,7 @@ class Penalties:
         import torch
 
         if torch.compiler.is_compiling():  # finding the layers is not for a graph
-            return torch.compiler.disable(self._total)(model, batch_size)
+            return torch.compiler.disable(self._total)(model, batch_size)  # type: ignore[no-untyped-call]
         return self._total(model, batch_size)
 
     def __enter__(self) -> Penalties:
@@ -126,11 +126,11 @@ class Penalties:
 
     def without_decay(self) -> Penalties:
         """Return what `parameter_groups` and `decay_step` leave to the loss: L1 on weights, everything on activities."""
-        return self._changed(l2=0.0)
+        return self._with(each if each.site is Site.ACTIVITY else replace(each, l2=0.0) for each in self.penalties)
 
     def without_l1(self) -> Penalties:
         """Return what `proximal_step` leaves to the loss: L2 on weights, everything on activities."""
-        return self._changed(l1=0.0)
+        return self._with(each if each.site is Site.ACTIVITY else replace(each, l1=0.0) for each in self.penalties)
 
     def proximal_step(self, model: Module, optimizer: Optimizer) -> None:
         """Shrink the weights under L1 by λ₁ in the optimizer's own metric; small ones become exactly 0.
@@ -209,11 +209,10 @@ class Penalties:
 
         return trainer_class(self, base)
 
-    def _changed(self, **strengths: float) -> Penalties:
-        """Return the same with other strengths on weights, looking at the same forward passes."""
-        each_changed = (replace(each, **strengths) if _is_on_weights(each) else each for each in self.penalties)
+    def _with(self, penalties: Iterable[Penalty]) -> Penalties:
+        """Return others in place of these, which look at the same forward passes."""
         rest = Penalties()
-        rest.penalties = tuple(each for each in each_changed if each.l1 or each.l2)
+        rest.penalties = tuple(each for each in penalties if each.l1 or each.l2)
         rest._recorder = self._recorder
         return rest
 
@@ -234,7 +233,9 @@ class Penalties:
         return sum(terms)
 
     def _activities(self, model: Module, penalty: Penalty, batch_size: int | None) -> Iterator[Tensor]:
-        for name, layer, role in layers(model) if self._recorder else ():
+        if self._recorder is None:
+            return
+        for name, layer, role in layers(model):
             for call in self._recorder.activities(layer) if penalty.covers(name, role=role) else ():
                 yield call.sums[penalty] / (batch_size or call.examples)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from regaudit.probes import activations, gradients, response, sensitivity
+from regaudit.probes import activations, gradients, idle_inputs, response, sensitivity, stationarity
 from regaudit.probes.session import run
 
 if TYPE_CHECKING:
@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from regaudit.probes.merging import Ran
     from regaudit.records import Layer
 
-PROBES: Final[tuple[Probe, ...]] = (activations.ACTIVATIONS, sensitivity.SENSITIVITY, gradients.GRADIENTS, response.RESPONSE)
+PROBES: Final[tuple[Probe, ...]] = (
+    idle_inputs.IDLE_INPUTS,
+    activations.ACTIVATIONS,
+    sensitivity.SENSITIVITY,
+    gradients.GRADIENTS,
+    stationarity.STATIONARITY,
+    response.RESPONSE,
+)
 
 FAMILIES: Final[tuple[tuple[str, tuple[Measure[Any], ...]], ...]] = (
     *activations.FAMILIES,

@@ -153,13 +153,17 @@ class Session:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
-    """What a probe found: measurements of layers and of the model (layer ""), each a number or a reason."""
+    """What a probe found: measurements of layers and of the model (layer ""), each a number or a reason.
+
+    `unused_inputs` are, by layer, the inputs that the probe batch never sets.
+    """
 
     measurements: tuple[Measurement, ...] = ()
     skips: tuple[Skip, ...] = ()
     responses: tuple[Response, ...] = ()
     stationarity: tuple[Stationarity, ...] = ()
     notes: tuple[str, ...] = ()
+    unused_inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import copy
 import math
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from regaudit.probes.differentiable import differentiable
 from regaudit.probes.initial_values import initial_values
@@ -105,7 +105,7 @@ class Retraining:
                 scale = (second / (1 - _BETAS[1] ** (step + 1))).sqrt_().add_(_EPSILON)
                 size = 0.5 * (1 + math.cos(math.pi * step / steps)) / (1 - _BETAS[0] ** (step + 1))
                 weights.sub_((first / scale).mul_(rates * size))
-        return weights[: len(arms) * len(seeds)].unflatten(0, (len(arms), len(seeds)))
+        return weights[: len(arms) * len(seeds)].reshape(len(arms), len(seeds), -1)
 
     def losses(self, weights: Tensor, splits: Sequence[Split], pool: Pool) -> list[Tensor]:
         """Return for each replica the loss of each held-out row, (arms, rows).
@@ -181,12 +181,15 @@ class Retraining:
         return self._gradient(weights, activity, inputs, labels)
 
     def _objective(self, weights: Tensor, activity: Tensor, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
+        import torch
+
         output, seen = observe(self.runner, inputs, self._named(weights))
-        outputs = [seen[name].activity for name in self.active if name in seen]
-        absolute, squares = sum(y.abs().sum() for y in outputs), sum(y.square().sum() for y in outputs)
-        return self.loss.per_example(output, labels).mean() + (activity[0] * absolute + activity[1] * squares) / len(
-            labels
-        )
+        outputs = [seen[name].activity.flatten() for name in self.active if name in seen]
+        loss = self.loss.per_example(output, labels).mean()
+        if not outputs:
+            return loss
+        y = torch.cat(outputs)
+        return loss + (activity[0] * y.abs() + activity[1] * y.square()).sum() / len(labels)
 
     def _named(self, weights: Tensor) -> dict[str, Tensor]:
         pieces = weights.split(self.sizes)
@@ -248,7 +251,7 @@ def _trainable(network: Network) -> Network:
     return network
 
 
-def _batch_norms() -> type:
+def _batch_norms() -> Any:  # noqa: ANN401
     import torch
 
     return torch.nn.modules.batchnorm._BatchNorm

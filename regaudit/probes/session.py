@@ -103,6 +103,7 @@ def together(parts: Iterable[Probed]) -> Probed:
         responses=tuple(each for part in parts for each in part.responses),
         stationarity=tuple(each for part in parts for each in part.stationarity),
         notes=tuple(dict.fromkeys(each for part in parts for each in part.notes)),
+        unused_inputs={name: each for part in parts for name, each in part.unused_inputs.items()},
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regaudit.recommend.labelled import recommend_labelled
+from regaudit.recommend.measured import recommend_measured
 from regaudit.recommend.prior import recommend_prior
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ LEVELS: Mapping[str, Callable[[Audit], Recommendation]] = {
     "optimizer": recommend_prior,
     "probe": recommend_prior,
     "labels": recommend_labelled,
+    "trial": recommend_measured,
 }
 
 

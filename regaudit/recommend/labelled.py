@@ -66,8 +66,8 @@ def recommend_labelled(audit: Audit) -> Recommendation:
         strength=penalty.strength,
         strength_low=choice.low if action in {Action.ADD, Action.REDUCE} and penalty.norm else None,
         strength_high=choice.high if action in {Action.ADD, Action.REDUCE} and penalty.norm else None,
-        expected_gain=choice.response.gain if action is not Action.KEEP else 0.0,
-        expected_gain_se=choice.response.gain_se,
+        expected_gain=None if action is Action.KEEP else choice.response.gain,
+        expected_gain_se=None if action is Action.KEEP else choice.response.gain_se,
         basis="estimated",
         confidence=choice.confidence,
         rationale=_rationale(audit, responses, choice, action),
@@ -197,12 +197,10 @@ def _alternatives(audit: Audit, penalty: Used) -> tuple[Alternative, ...]:
             continue
         nearest = min(alike, key=lambda each: (each.method == SCREENED, each.loss))
         first = "in the first, shorter trainings " if nearest.method == SCREENED else ""
-        text = (
-            f"At its best strength, {number(nearest.strength)}, {first}it is predicted {nearest.behind:.3g} behind the best "
-            f"(standard error {nearest.behind_se:.2g})."
-            if norm
-            else f"Predicted {nearest.behind:.3g} behind the best (standard error {nearest.behind_se:.2g})."
-        )
+        found_at = f"At its best strength, {number(nearest.strength)}, {first}it is predicted" if norm else "Predicted"
+        text = f"{found_at} {nearest.behind:.3g} behind the best (standard error {nearest.behind_se:.2g})."
+        if not nearest.behind and not first:
+            text = "The best that was tried, but not clearly better than the model as it is."
         found.append(Alternative(site=site, norm=norm, why_not=text))
     return tuple(found)
 

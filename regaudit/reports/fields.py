@@ -51,7 +51,11 @@ class Fields:
         value = self.content.get(key)
         return None if value is None else self._number(key, value)
 
-    def numbers(self, key: str) -> dict[str, float]:
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """Return an array of finite numbers."""
+        return tuple(self._number(key, each) for each in self._array(key))
+
+    def named_numbers(self, key: str) -> dict[str, float]:
         """Return an object of numbers."""
         found = self.part(key)
         return {name: found.number(name) for name in found.content}
@@ -102,14 +106,14 @@ class Fields:
         return found
 
     def _word(self, key: str, value: Any, words: type[Word]) -> Word:  # noqa: ANN401, from JSON
-        if isinstance(value, str) and value in set(words):
-            return words(value)
-        self._refuse(key, f"one of {', '.join(words)}")
+        if not (isinstance(value, str) and value in set(words)):
+            self._refuse(key, f"one of {', '.join(words)}")
+        return words(value)
 
     def _number(self, key: str, value: Any) -> float:  # noqa: ANN401, from JSON
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
-        self._refuse(key, "a finite number")
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            self._refuse(key, "a finite number")
+        return float(value)
 
     def _typed(self, key: str, value: Any, kind: type[Any], said: str) -> Any:  # noqa: ANN401, of that kind
         if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):

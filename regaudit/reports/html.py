@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from regaudit.records import Severity
 from regaudit.reports import numbers
 from regaudit.reports.base import Report, Reporter
+from regaudit.reports.summary import severities
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 LIMIT: Final = 2_000_000  # bytes: what mails and CI artifacts show without complaint
 MOST_LAYERS: Final = 1_000  # of all models together; a longer table is no easier to read
 MOST_MODELS: Final = 24  # in full
+TENSORS_A_LAYER: Final = 3  # that a list of tensors shows on average
 LEAST: Final = 0.8  # how much of what fits by the size of the last try is tried next
 
 
@@ -59,7 +61,14 @@ def _page(report: Report, most: int) -> str:
 def _title(report: Report) -> str:
     from regaudit.reports.page_html.markup import name
 
-    return numbers.plural(len(report.parts), "model") if report.parts else name(report.name) if report.name else "No model"
+    return (
+        numbers.plural(len(report.parts), "model") if report.parts else name(report.name) if report.name else "No model"
+    )
+
+
+def _last(path: str) -> str:
+    """Return the last part of a path, by which a person knows a model."""
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2] or path
 
 
 def _scopes(report: Report, most: int) -> tuple[Scope, ...]:
@@ -78,14 +87,16 @@ def _scopes(report: Report, most: int) -> tuple[Scope, ...]:
 
 
 def _order(report: Report) -> tuple[int, int, int]:
-    found = [each.severity for each in report.audit.findings]
-    return -report.exit_code, -found.count(Severity.ERROR), -found.count(Severity.WARN)
+    found = severities(report.audit)
+    return -report.exit_code, -found[Severity.ERROR], -found[Severity.WARN]
 
 
 def _bar() -> Markup:
     from regaudit.reports.page_html.markup import tag
 
-    toggle = tag("button", "Theme", type="button", class_="theme", hidden=True, aria_label="Switch between light and dark")
+    toggle = tag(
+        "button", "Theme", type="button", class_="theme", hidden=True, aria_label="Switch between light and dark"
+    )
     skip = tag("a", "Skip to the report", href="#main", class_="skip")
     return tag("header", skip, tag("span", "regaudit", class_="brand"), toggle, class_="bar")
 
@@ -93,13 +104,14 @@ def _bar() -> Markup:
 def _content(report: Report, scopes: Sequence[Scope], title: str) -> tuple[Markup, ...]:
     from regaudit.reports.page_html.markup import tag
     from regaudit.reports.page_html.opening import badge, facts, opening
-    from regaudit.reports.page_html.remainder import glossary
+    from regaudit.reports.page_html.remainder import glossary, measures_of
 
-    used = [each.measure for scope in scopes for layer in scope.layers for each in layer.measurements]
-    used += [each.measure for scope in scopes for each in scope.report.audit.model]
+    used = {measure for scope in scopes for measure in measures_of(scope)}
     if not report.parts:
         scope = scopes[0]
-        top = tag("div", tag("h1", title), facts(report), opening(scope), class_="hero")
+        last = _last(title)
+        path = tag("p", title, class_="path") if last != title else None
+        top = tag("div", tag("h1", last), path, facts(report), opening(scope), class_="hero")
         return (top, *_sections(scope), glossary(used))
     models = [
         tag(
@@ -125,15 +137,15 @@ def _overview(report: Report, scopes: Sequence[Scope]) -> Markup:
     in_full = {id(scope.report): scope.key for scope in scopes}
     rows = []
     for part in report.parts:
-        found = [each.severity for each in part.audit.findings]
+        found = severities(part.audit)
         key, shown, advice = in_full.get(id(part)), _title(part), part.audit.recommendation
         link = tag("a", shown, href=f"#{key}") if key else html(shown)
-        counts = (f"{found.count(each):,}" for each in (Severity.ERROR, Severity.WARN))
+        counts = (f"{found[each]:,}" for each in (Severity.ERROR, Severity.WARN))
         rows.append((link, badge(part), *counts, in_brief(advice) if advice else ""))
     left = len(report.parts) - len(scopes)
     about = f"{len(scopes):,} of {len(report.parts):,} models are shown in full, those that need attention first."
     shown = table(("model", "verdict", "errors", "warnings", "recommended"), rows, "All models")
-    return tag("section", shown, tag("p", about, class_="note") if left else None, class_="part", aria_label="All models")
+    return tag("section", shown, tag("p", about, class_="hint") if left else None, class_="part", aria_label="Overview")
 
 
 def _sections(scope: Scope) -> tuple[Markup, ...]:
@@ -146,13 +158,14 @@ def _sections(scope: Scope) -> tuple[Markup, ...]:
     return (
         advice.recommendation(scope),
         topics.topics(scope),
+        topics.known(scope),
         running.trial(scope),
         running.predicted(scope),
         running.probe(scope),
         layers.layers(scope),
         topics.declared(scope),
         running.model(scope),
-        remainder.tensors(scope, len(scope.layers)),
+        remainder.tensors(scope, TENSORS_A_LAYER * len(scope.layers)),
         remainder.coverage(scope),
         data(model_data(scope), class_="data", data_model=scope.key),
     )

@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from regaudit.reports import trial_fields
 from regaudit.reports.base import Report, Reporter
 from regaudit.reports.folding import shape_of
 
@@ -62,6 +63,7 @@ def document(report: Report) -> Object:
         "model": {**_measured(audit.model), "skips": _skips(audit.model_skips)},
         "probe": _probe(audit.probe),
         "responses": [_response(each) for each in audit.responses],
+        "trial": trial_fields.written(audit.trial),
         "stationarity": [_stationarity(each) for each in audit.stationarity],
         "tensors": [_tensor(each) for each in audit.tensors],
         "detected": _detected(audit.detected),

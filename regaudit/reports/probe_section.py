@@ -113,7 +113,7 @@ def _one(measurement: Measurement, words: str, *, verbose: bool) -> str:
         return f"{numbers.percent(measurement.value)} {words}{aside}"
     if measurement.measure.endswith(ACCURACIES):
         return f"{words} {numbers.percent(measurement.value)}{aside}"
-    error = f" ± {numbers.short(measurement.se or 0)}" if _is_visible(measurement) else ""
+    error = f" ± {numbers.short(measurement.se or 0)}" if is_visible(measurement) else ""
     return f"{words} {numbers.short(measurement.value)}{error}{aside}"
 
 
@@ -121,7 +121,8 @@ def _is_news(measurement: Measurement) -> bool:
     return measurement.value != 0 or measurement.measure not in LEFT_OUT_AT_0
 
 
-def _is_visible(measurement: Measurement) -> bool:
+def is_visible(measurement: Measurement) -> bool:
+    """Return whether there is a standard error, and it is more than rounding."""
     return measurement.se is not None and measurement.se > LEAST_ERROR * abs(measurement.value)
 
 

@@ -6,6 +6,7 @@ What JSON does not have (the arrays themselves, the graph) stays behind; `render
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regaudit.errors import CorruptCheckpoint
@@ -13,7 +14,6 @@ from regaudit.records import (
     Action,
     Agreement,
     Alternative,
-    Array,
     Audit,
     Axis,
     Confidence,
@@ -32,6 +32,7 @@ from regaudit.records import (
     Norm,
     Parameter,
     ProbeRun,
+    Profile,
     Reason,
     Recommendation,
     Remark,
@@ -47,6 +48,7 @@ from regaudit.records import (
     Use,
     Verdict,
 )
+from regaudit.reports import trial_fields
 from regaudit.reports.anchor import Anchor
 from regaudit.reports.base import Problem, Report
 from regaudit.reports.fields import FIX, Fields
@@ -54,6 +56,8 @@ from regaudit.reports.several import gather
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from regaudit.records import Array
 
 
 def read(raw: bytes, file: str) -> Report:
@@ -81,7 +85,8 @@ def read(raw: bytes, file: str) -> Report:
 def _report(f: Fields) -> Report:
     parts = tuple(_report(each) for each in f.parts("reports"))
     if parts:
-        return gather(parts)
+        whole = gather(parts)  # a sum of rounded times is not the rounded sum
+        return replace(whole, audit=replace(whole.audit, duration_s=f.part("run").number("duration_s")))
     problems = tuple(
         Problem(path=each.text("path"), problem=each.text("problem"), fix=each.text("fix"))
         for each in f.parts("errors")
@@ -119,6 +124,7 @@ def _audit(f: Fields) -> Audit:
         model_skips=tuple(_skips(model, "")),
         probe=_probe(f.maybe_part("probe")),
         responses=tuple(_response(each) for each in f.parts("responses")),
+        trial=trial_fields.read(f.maybe_part("trial")),
         stationarity=tuple(_stationarity(each) for each in f.parts("stationarity")),
         effects=tuple(_effect(each) for each in f.parts("effects")),
         detected=_detected(f.maybe_part("detected")),
@@ -169,7 +175,23 @@ def _layer(f: Fields) -> LayerAudit:
         is_output=f.flag("is_output"),
         tied_to=f.texts("tied_to"),
     )
-    return LayerAudit(layer=layer, measurements=tuple(_measurements(f, name)), skips=tuple(_skips(f, name)))
+    return LayerAudit(
+        layer=layer,
+        measurements=tuple(_measurements(f, name)),
+        skips=tuple(_skips(f, name)),
+        profile=_profile(f.maybe_part("profile")),
+    )
+
+
+def _profile(f: Fields | None) -> Profile | None:
+    if f is None:
+        return None
+    return Profile(
+        counts=f.counts("counts"),
+        reach=f.number("reach"),
+        ranks=f.counts("ranks"),
+        singular_values=f.numbers("singular_values"),
+    )
 
 
 def _parameter(f: Fields) -> Parameter:
@@ -194,7 +216,7 @@ def _no_weights(start: int, stop: int) -> Array:
 
 def _measurements(f: Fields, layer: str) -> Iterator[Measurement]:
     details, intervals = f.part("details"), f.part("intervals")
-    for measure, value in f.numbers("measurements").items():
+    for measure, value in f.named_numbers("measurements").items():
         interval = intervals.maybe_part(measure)
         bounds = {key: interval.maybe(key) for key in ("se", "low", "high")} if interval else {}
         detail = details.text(measure, "")
@@ -270,7 +292,7 @@ def _stationarity(f: Fields) -> Stationarity:
         strength=f.number("strength"),
         se=f.number("se"),
         fit=f.number("fit"),
-        statistics=f.numbers("statistics"),
+        statistics=f.named_numbers("statistics"),
     )
 
 

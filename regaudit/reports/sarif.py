@@ -121,7 +121,8 @@ def _result(report: Report, finding: Finding, indexes: dict[str, int]) -> Object
     if finding.status == "baseline":
         result["baselineState"] = "unchanged"
     if finding.status == "waived":
-        result["suppressions"] = [{"kind": "external", "status": "accepted"}]
+        why = printable(finding.note, SENTENCE_LIMIT) or "waived"
+        result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": why}]
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from regaudit.records import Action, Agreement, Norm, Recommendation, Severity, Site, Status
@@ -75,7 +76,7 @@ def summarise(page: Page, report: Report) -> None:
 def verdict(report: Report) -> tuple[str, str, str]:
     """Return the word that sums it up, its style, and why."""
     found = severities(report.audit)
-    counts = _counts(found)
+    counts = _counts(found) + _not_counted(report)
     if report.status is Status.INCOMPLETE:
         return "INCOMPLETE", "warn", f"{_missing(report)}; {counts}"
     if report.verdict:
@@ -94,6 +95,27 @@ def _missing(report: Report) -> str:
     blocking = sum(each.blocking for each in report.audit.coverage.skipped)
     what = f"{numbers.plural(blocking, 'tensor')} could not be measured"
     return f"{what}, first {printable(names[0])}: {printable(reason, SENTENCE_LIMIT)}"
+
+
+def _not_counted(report: Report) -> str:
+    statuses = Counter(each.status for group in summary.known(report.audit) for each in group)
+    words = {"baseline": "in the baseline", "waived": "waived"}
+    return "".join(f", {count:,} {words.get(printable(each), printable(each))}" for each, count in statuses.items())
+
+
+def known(page: Page, report: Report) -> None:
+    """Write the findings that do not count, and why not."""
+    groups = summary.known(report.audit)
+    if groups:
+        page.heading("Known, and not counted")
+    for group in groups:
+        first = group[0]
+        places = _names([each.layer or each.tensor for each in group if each.layer or each.tensor], MOST_PLACES)
+        title = styled(
+            (printable(first.name), "strong"), f" {printable(first.rule)}{f' in {places}' if places else ''}"
+        )
+        label = str(first.severity)
+        page.paragraph(title + styled(f": {printable(first.note or first.status, SENTENCE_LIMIT)}"), label=label)
 
 
 def _counts(found: dict[Severity, int]) -> str:

@@ -42,6 +42,7 @@ class Topic:
     confidence: str
 
 
+LIVE = "new"  # other findings are waived or in the baseline
 UNDECIDED = "declared-cannot-tell"  # no news: told with -v and in JSON only
 KINDS = {Severity.ERROR: "error", Severity.WARN: "warn", Severity.INFO: "note"}
 NOUNS = {Severity.ERROR: "error", Severity.WARN: "warning", Severity.INFO: "note"}
@@ -49,7 +50,8 @@ NOUNS = {Severity.ERROR: "error", Severity.WARN: "warning", Severity.INFO: "note
 
 def topics(audit: Audit) -> tuple[Topic, ...]:
     """Return what stands out, most important first: errors, warnings, notes, then effects by confidence and extent."""
-    findings = [_finding_topic(group) for group in _grouped(audit.findings, lambda each: (each.severity, each.rule))]
+    live = [each for each in audit.findings if each.status == LIVE]
+    findings = [_finding_topic(group) for group in _grouped(live, lambda each: (each.severity, each.rule))]
     effects = [
         (_extent(group, len(audit.layers)), _effect_topic(group))
         for group in _grouped(audit.effects, lambda each: (each.target, each.effect))
@@ -62,8 +64,16 @@ def topics(audit: Audit) -> tuple[Topic, ...]:
 
 
 def severities(audit: Audit) -> dict[Severity, int]:
-    """Return how many findings there are of each severity."""
-    return {severity: sum(each.severity is severity for each in audit.findings) for severity in Severity}
+    """Return how many findings there are of each severity, without those that are waived or in the baseline."""
+    live = [each for each in audit.findings if each.status == LIVE]
+    return {severity: sum(each.severity is severity for each in live) for severity in Severity}
+
+
+def known(audit: Audit) -> tuple[tuple[Finding, ...], ...]:
+    """Return the findings that do not count, those that do not count for the same reason together."""
+    return tuple(
+        _grouped((each for each in audit.findings if each.status != LIVE), lambda f: (f.rule, f.status, f.note))
+    )
 
 
 def declarations(declared: Iterable[Declared]) -> tuple[tuple[Declared, ...], ...]:

@@ -32,16 +32,18 @@ REPORTER = Reporter(name="text", suffixes=(".txt",), render=render, is_for_peopl
 
 
 def _one(page: Page, report: Report, *, of_several: bool = False) -> None:
-    from regaudit.reports import layer_table, probe_section, sections
+    from regaudit.reports import layer_table, probe_section, sections, trial_section
 
     sections.title(page, report)
     if report.problems and of_several:
         return
     sections.summarise(page, report)
     sections.topics(page, report)
+    sections.known(page, report)
     if not report.view.quiet and not report.problems:
         sections.declared(page, report)
         probe_section.probe(page, report)
+        trial_section.trial(page, report)
         sections.recommendation(page, report)
         layer_table.layer_table(page, report)
         if report.view.verbose:

@@ -22,7 +22,8 @@ _values: ContextVar[Mapping[str, float] | None] = ContextVar("regaudit_threshold
 class Threshold(NamedTuple):
     """A number that a rule compares with: what it bounds, in which unit, and where it comes from.
 
-    `key` is its word in the configuration (`[rules.RULE] key = 4.0`), unlike that of any other of the same rule.
+    `key` is its word in the configuration (`[rules.RULE] key = 4.0`), unlike that of any other of the same rule. One whose
+    source is a definition cannot be set: the rule would be another one.
     """
 
     key: str
@@ -32,9 +33,14 @@ class Threshold(NamedTuple):
     source: str
 
     @property
+    def is_fixed(self) -> bool:
+        """Whether it is what the rule's words mean, and no choice."""
+        return self.source.startswith("definition")
+
+    @property
     def value(self) -> float:
         """What holds now: the user's number for the rule that runs, or the default."""
-        return (_values.get() or {}).get(self.key, self.default)
+        return self.default if self.is_fixed else (_values.get() or {}).get(self.key, self.default)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from regaudit.rules.base import Rule, Threshold
 
 _SECTIONS = ("Why", "How", "Fix", "Silent on", "Example")
+_KINDS = {Severity.ERROR: "error", Severity.WARN: "warning", Severity.INFO: "note"}
 _WIDTH = 88  # columns of `regaudit rule`
 _INTRODUCTION = """\
 # Rules
@@ -44,7 +45,8 @@ def plain(rule: Rule) -> str:
     if rule.thresholds:
         lines += ["", f"Thresholds ([tool.regaudit.rules.{rule.name}])"]
         for each in rule.thresholds:
-            lines += _wrapped(f"{each.key} = {each.default:.10g}: {_said(each)} ({each.source})", "  ")
+            name = "fixed at" if each.is_fixed else f"{each.key} ="
+            lines += _wrapped(f"{name} {each.default:.10g}: {_said(each)} ({each.source})", "  ")
     if rule.roles:
         lines += ["", "Looks at", *_wrapped(", ".join(rule.roles), "  ")]
     return "\n".join([*lines, ""])
@@ -62,7 +64,8 @@ def _chapter(rule: Rule) -> str:
     if rule.thresholds:
         parts += ["| key | threshold | value | source |", "| --- | --- | --- | --- |"]
         parts += [
-            f"| `{t.key}` | {escape(t.name)} | {escape(_amount(t))} | {escape(t.source)} |" for t in rule.thresholds
+            f"| {'' if t.is_fixed else f'`{t.key}`'} | {escape(t.name)} | {escape(_amount(t))} | {escape(t.source)} |"
+            for t in rule.thresholds
         ]
         parts.append("")
     if rule.roles:
@@ -71,8 +74,9 @@ def _chapter(rule: Rule) -> str:
 
 
 def _levels(rule: Rule) -> str:
-    kind = {Severity.ERROR: "error", Severity.WARN: "warning", Severity.INFO: "note"}[rule.severity]
-    return f"{kind}, {rule.confidence} confidence, since {rule.since}"
+    published = f" ({_KINDS[rule.publish]} with the preset publish)" if rule.publish else ""
+    optional = ", off unless it is asked for" if rule.is_optional else ""
+    return f"{_KINDS[rule.severity]}{published}, {rule.confidence} confidence, since {rule.since}{optional}"
 
 
 def _said(threshold: Threshold) -> str:

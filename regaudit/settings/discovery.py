@@ -76,7 +76,10 @@ def _of_a_model(folder: Path) -> Iterator[Path]:
 
 
 def _folders(word: str) -> Iterator[Path]:
-    """Yield the folder of an input: itself, that of the file, or that where a pattern's first wildcard is."""
+    """Yield the folder of an input: itself, that of the file, or that where a pattern's first wildcard is.
+
+    A word that is no path, such as the name of a target, has none.
+    """
     if "\0" in word:
         return
     path = Path(word)
@@ -84,5 +87,7 @@ def _folders(word: str) -> Iterator[Path]:
         yield path.resolve()
         return
     wildcard = next((i for i, part in enumerate(path.parts) if _WILDCARD.search(part)), None)
-    is_pattern = wildcard is not None and not path.exists()
-    yield (Path(*path.parts[:wildcard]) if is_pattern else path.parent).resolve()
+    if path.exists():
+        yield path.parent.resolve()
+    elif wildcard is not None:
+        yield Path(*path.parts[:wildcard]).resolve()

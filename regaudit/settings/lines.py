@@ -41,7 +41,8 @@ def _keys(text: str) -> Iterator[tuple[int, Path]]:
         if header:
             table = _split(header[2])
             if header[1] == "[[":
-                table, counts[table] = (*table, counts[table]), counts[table] + 1
+                counts[table] += 1
+                table = (*table, counts[table] - 1)
             yield number, table
         elif assignment:
             yield number, (*table, *_split(assignment[1]))

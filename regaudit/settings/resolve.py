@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 _CONFIG, _NO_CONFIG = "REGAUDIT_CONFIG", "REGAUDIT_NO_CONFIG"
+_ACTION = "REGAUDIT_ACTION_"  # the GitHub Action hands its own inputs to its steps
 _VARIABLES = (*(each.variable for each in KEYS), _CONFIG, _NO_CONFIG)
 
 
@@ -150,7 +151,7 @@ def _passed_over(found: Nearest) -> Iterator[str]:
 
 def _unknown(environment: Mapping[str, str]) -> Iterator[str]:
     for name in sorted(environment):
-        if name.startswith("REGAUDIT_") and name not in _VARIABLES:
+        if name.startswith("REGAUDIT_") and not name.startswith(_ACTION) and name not in _VARIABLES:
             yield f"{name} in the environment sets nothing.{did_you_mean(name, _VARIABLES)}"
 
 

@@ -74,6 +74,7 @@ def _settings(rule: Rule) -> Object:
             "description": f"{each.name} ({each.unit or 'a number'}).",
         }
         for each in rule.thresholds
+        if not each.is_fixed
     }
     return {"description": rule.summary, "oneOf": [{"enum": list(LEVELS)}, _object({"level": level, **numbers})]}
 

@@ -43,7 +43,7 @@ def rule_table(table: object) -> Entries:
         if found.code in seen:
             raise Wrong(f"{word} is the rule {seen[found.code]}, which has a table already", (word,))
         seen[found.code] = word
-        keys = ("level", *(each.key for each in found.thresholds))
+        keys = ("level", *(each.key for each in found.thresholds if not each.is_fixed))
         for key, value in (content if isinstance(content, dict) else {"level": content}).items():
             path: Path = (word, key) if isinstance(content, dict) else (word,)
             known(key, keys, path)

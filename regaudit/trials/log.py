@@ -105,12 +105,18 @@ def _plain(run: Run) -> dict[str, Any]:
 def _run(path: str, number: int, line: bytes) -> Run:
     try:
         found = json.loads(line)
-        arm = Arm(site=Site(found["site"]), norm=Norm(found["norm"]) if found["norm"] else None, strength=float(found["strength"]))
+        arm = Arm(
+            site=Site(found["site"]),
+            norm=Norm(found["norm"]) if found["norm"] else None,
+            strength=float(found["strength"]),
+        )
         plain = {name: found[name] for name in ("start", "seed", "steps", "fold", "is_annealed")}
         job = Job(arm=arm, **plain)
         losses, train_loss = tuple(map(float, found["losses"])), found["train_loss"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"--log {path}: line {number} is no run of a trial; remove it, or give another name") from error
+        raise ConfigError(
+            f"--log {path}: line {number} is no run of a trial; remove it, or give another name"
+        ) from error
     return Run(job=job, losses=losses, train_loss=train_loss)
 
 
@@ -123,6 +129,12 @@ def _check(path: str, line: bytes, configuration: Mapping[str, Any]) -> None:
     ours = json.loads(json.dumps(dict(configuration)))
     if found.get("regaudit_trial") != VERSION or not isinstance(theirs, dict):
         raise ConfigError(f"--log {path} is of another version; give another name")
-    different = [f"{key} was {theirs.get(key)!r}, now {ours.get(key)!r}" for key in {**ours, **theirs} if theirs.get(key) != ours.get(key)]
+    different = [
+        f"{key} was {theirs.get(key)!r}, now {ours.get(key)!r}"
+        for key in {**ours, **theirs}
+        if theirs.get(key) != ours.get(key)
+    ]
     if different:
-        raise ConfigError(f"--log {path} belongs to another trial: {'; '.join(different)}; give another name, or start anew")
+        raise ConfigError(
+            f"--log {path} belongs to another trial: {'; '.join(different)}; give another name, or start anew"
+        )

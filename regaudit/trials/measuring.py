@@ -19,19 +19,17 @@ from regaudit.trials import users, words
 from regaudit.trials.log import Log
 from regaudit.trials.one_by_one import OneByOne
 from regaudit.trials.plan import planned
-from regaudit.trials.recipe import RETRAIN
 from regaudit.trials.runs import Runs
 from regaudit.trials.search import Search
 from regaudit.trials.setting import Setting, setting_of
 from regaudit.trials.stacked import Stacked
 from regaudit.trials.testing import tested
-from regaudit.trials.verdict import Reference, compared, is_clear, outcomes, own_rows
+from regaudit.trials.verdict import Reference, compared, is_clear, is_no_better_than_constant, outcomes, own_rows
 
 if TYPE_CHECKING:
-
     from regaudit.checkpoints.base import Checkpoint
     from regaudit.config import Probing, Trying
-    from regaudit.probes.base import Session
+    from regaudit.probes.base import Session, Tensor
     from regaudit.probes.generalization import Fit
     from regaudit.records import Layer
     from regaudit.trials.runs import Told, Trainer
@@ -52,12 +50,19 @@ class Tried:
 
 
 def measure(checkpoint: Checkpoint, layers: tuple[Layer, ...], probing: Probing, trying: Trying, tell: Told) -> Tried:
-    """Measure penalties by training with them; `trials.trial` says more."""
+    """Measure penalties by training with them; `trials.trial` says more.
+
+    Returns:
+        What ran, and what came of it.
+    """
     torch = devices.imported()
     device = devices.choose(probing.device)
     from regaudit.probes.runners import open_runner
 
-    with torch.random.fork_rng(devices=[]), redirect_stdout(sys.stderr):  # stdout is the report's, whatever a model prints
+    with (
+        torch.random.fork_rng(devices=[]),
+        redirect_stdout(sys.stderr),
+    ):  # stdout is the report's, whatever a model prints
         torch.manual_seed(probing.seed)
         runner = open_runner(checkpoint, layers, probing, device)
         opened, notes = session.opened(runner, checkpoint.path, layers, probing)
@@ -81,19 +86,32 @@ class _Trial:
         self.runs = Runs(self.trainer, self.log, steps=trying.steps, budget=trying.budget, tell=tell)
 
     def measured(self) -> Trial:
-        """Search, judge, and look at the test rows once."""
+        """Search, judge, and look at the test rows once.
+
+        Returns:
+            The trial.
+
+        Raises:
+            ConfigError: Every training diverged, or the recipe is of no use.
+        """
         trying, reference = self.trying, _reference(self.fit)
         if trying.recipe:
             users.check(trying.recipe, self.setting, self.trainer.fit)  # type: ignore[attr-defined]  # one by one
             self.runs.spend(sum(job.steps for job in users.checked_jobs(self.setting)) / trying.steps)
         estimand = self.setting.session.estimand
         plan = planned(
-            self.runs.left, trying.steps, estimand=estimand, is_own=bool(trying.recipe), is_collapsed=_is_collapsed(self.fit)
+            self.runs.left,
+            trying.steps,
+            estimand=estimand,
+            is_own=bool(trying.recipe),
+            is_collapsed=_is_collapsed(self.fit),
         )
         found = Search(self.runs, plan, self.probing.seed).run()
         full = own_rows(found, found.winner) if any(r.losses for r in found.runs if r.job.arm == found.winner) else []
         if not full:
-            raise ConfigError("every training diverged (NaN or infinite losses); is the learning rate that of the model's training?")
+            raise ConfigError(
+                "every training diverged (NaN or infinite losses); is the learning rate that of the model's training?"
+            )
         validation = compared(reference.base, full)
         is_change = is_clear(found, reference, validation)
         made = outcomes(found)
@@ -104,14 +122,22 @@ class _Trial:
             budget=trying.budget,
             cost=self.runs.cost,
             outcomes=made,
-            winner=next(o for o in made if (o.site, o.norm, o.strength) == (found.winner.site, found.winner.norm, found.winner.strength)),
+            winner=next(
+                o
+                for o in made
+                if (o.site, o.norm, o.strength) == (found.winner.site, found.winner.norm, found.winner.strength)
+            ),
             is_change=is_change,
             validation=validation,
             strength_low=low,
             strength_high=high,
             test=tested(self.setting, self.trainer, self.probing, found) if trying.test else None,
             verdict=tuple(words.sentences(found, estimand, validation, is_change=is_change)),
-            warnings=(*words.warnings(found, validation.rows, is_confirmed=len(full) > 1), *([self.log.problem] if self.log.problem else [])),
+            warnings=(
+                *([words.NO_BETTER] if is_no_better_than_constant(found, reference) else []),
+                *words.warnings(found, validation.rows, is_confirmed=len(full) > 1),
+                *([self.log.problem] if self.log.problem else []),
+            ),
             log=trying.log,
             seed=self.probing.seed,
         )
@@ -126,12 +152,18 @@ def _check(opened: Session, probing: Probing) -> None:
     if opened.loss is None or opened.val is None:
         raise ConfigError("a trial needs labels and validation data: add --loss and --val FILE")
     if not opened.runner.is_differentiable:
-        raise ConfigError(f"the runner {opened.runner.kind} gives no gradients, so nothing can be trained; give the code with --model")
-    labels = opened.val.labels
+        raise ConfigError(
+            f"the runner {opened.runner.kind} gives no gradients, so nothing can be trained; give the code with --model"
+        )
+    labels: Tensor = opened.val.labels
     if len(opened.val) < LEAST_ROWS:
-        raise ConfigError(f"{probing.val} has {len(opened.val)} rows; a trial needs at least {LEAST_ROWS} to tell penalties apart, better 100")
+        raise ConfigError(
+            f"{probing.val} has {len(opened.val)} rows; a trial needs at least {LEAST_ROWS} to tell penalties apart, better 100"
+        )
     if not labels.is_floating_point() and len(labels.unique()) == 1:
-        raise ConfigError(f"{probing.val} has labels of one class only ({labels.unique()[0].item()}); a trial needs all that the model knows")
+        raise ConfigError(
+            f"{probing.val} has labels of one class only ({labels.unique()[0].item()}); a trial needs all that the model knows"
+        )
 
 
 def _trainer(setting: Setting) -> Trainer:
@@ -146,7 +178,9 @@ def _trainer(setting: Setting) -> Trainer:
 
 def _reference(found: Fit) -> Reference:
     assert found.val is not None
-    return Reference(base=np.asarray(found.val.losses, dtype=float), constant=np.asarray(found.val.null_losses, dtype=float))
+    return Reference(
+        base=np.asarray(found.val.losses, dtype=float), constant=np.asarray(found.val.null_losses, dtype=float)
+    )
 
 
 def _is_collapsed(found: Fit) -> bool:
@@ -156,7 +190,9 @@ def _is_collapsed(found: Fit) -> bool:
 def _range(found: Found, made: tuple[Outcome, ...]) -> tuple[float | None, float | None]:
     """Return the least and largest strength of the winner's kind whose screened loss is within its error of the best's."""
     winner = found.winner
-    alike = [o for o in made if (o.site, o.norm) == (winner.site, winner.norm) and o.loss is not None and o.gain is not None]
+    alike = [
+        o for o in made if (o.site, o.norm) == (winner.site, winner.norm) and o.loss is not None and o.gain is not None
+    ]
     groups: dict[tuple[str, int], list[Outcome]] = {}
     for each in alike:
         groups.setdefault((each.estimand, each.steps), []).append(each)
@@ -169,7 +205,9 @@ def _range(found: Found, made: tuple[Outcome, ...]) -> tuple[float | None, float
 
 def _configuration(setting: Setting, probing: Probing) -> dict[str, Any]:
     """Return what runs depend on: the recipe, the seed, and digests of weights and data."""
-    kept = {name: value for name, value in asdict(setting.trying).items() if name not in {"budget", "log", "resume", "test"}}
+    kept = {
+        name: value for name, value in asdict(setting.trying).items() if name not in {"budget", "log", "resume", "test"}
+    }
     network = setting.session.runner.network
     source = Path((setting.trying.recipe or ":").rpartition(":")[0])
     return {

@@ -29,7 +29,9 @@ class OneByOne:
         fit: How one network is trained; by default by the recipe of the setting.
     """
 
-    def __init__(self, setting: Setting, fit: Callable[[Setting, Network, Penalties, Job], Network] | None = None) -> None:
+    def __init__(
+        self, setting: Setting, fit: Callable[[Setting, Network, Penalties, Job], Network] | None = None
+    ) -> None:
         self.setting = setting
         self.fit = fit or fitted
         self.weights: dict[Job, dict[str, Tensor]] = {}  # of full trainings, where test rows wait for them
@@ -55,8 +57,8 @@ class penalties:  # noqa: N801, a context that reads as a function
     """A context with the penalty of an arm, which records activities as long as it is open."""
 
     def __init__(self, arm: Arm) -> None:
-        named = {"l1" if arm.norm is Norm.L1 else "l2": arm.strength}
-        self.penalty = Penalties(*([Penalty(site=arm.site, **named)] if arm.norm else []))
+        l1, l2 = (arm.strength if arm.norm is norm else 0.0 for norm in (Norm.L1, Norm.L2))
+        self.penalty = Penalties(*([Penalty(site=arm.site, l1=l1, l2=l2)] if arm.norm else []))
 
     def __enter__(self) -> Penalties:
         """Return the penalty."""
@@ -110,7 +112,8 @@ def losses(setting: Setting, network: Network, rows: Tensor) -> list[float]:
         for start in range(0, len(rows), session.batch_size):
             inputs, labels = setting.pool.rows(rows[start : start + session.batch_size])
             found.append(session.loss.per_example(session.runner.call(network, inputs), labels))
-    return torch.cat(found).double().tolist()  # type: ignore[no-any-return]
+    values: list[float] = torch.cat(found).double().tolist()
+    return values
 
 
 def _optimizer(trying: Trying, network: Network) -> Any:  # noqa: ANN401

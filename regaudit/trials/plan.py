@@ -62,7 +62,9 @@ class Kind:
     def job(self, arm: Arm, steps: int, seed: int) -> Job:
         """Return the training of an arm of this kind."""
         count = max(1, round(self.share * steps))
-        return Job(arm=arm, start=self.start, seed=seed + self.seed, steps=count, fold=self.fold, is_annealed=self.is_annealed)
+        return Job(
+            arm=arm, start=self.start, seed=seed + self.seed, steps=count, fold=self.fold, is_annealed=self.is_annealed
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,7 @@ class Plan:
         again_arms: How many those are.
         finals: Kinds in which the very best are trained in full.
         final_arms: How many those are.
-        control: Whether no penalty is trained in full as well.
+        control: Whether no penalty is trained in full beside them.
     """
 
     arms: tuple[Arm, ...]
@@ -91,7 +93,7 @@ class Plan:
 
     def rest(self) -> float:
         """Return the cost of what follows the screens."""
-        return _shares(self.again) * self.again_arms + _shares(self.finals) * self.final_arms + self.control
+        return _shares(self.again) * self.again_arms + _shares(self.finals) * (self.final_arms + self.control)
 
 
 def planned(budget: float, steps: int, *, estimand: str, is_own: bool, is_collapsed: bool) -> Plan:
@@ -104,7 +106,11 @@ def planned(budget: float, steps: int, *, estimand: str, is_own: bool, is_collap
         is_own: Whether the recipe is the user's: then rows cannot be exchanged and learning rates not annealed.
         is_collapsed: Whether the trained weights are no better than a constant: then nothing goes on from them.
     """
-    plan = _plain(budget, estimand, is_collapsed) if is_own or estimand == RESUME else _exchanging(budget, steps, is_collapsed)
+    plan = (
+        _plain(budget, estimand, is_collapsed)
+        if is_own or estimand == RESUME
+        else _exchanging(budget, steps, is_collapsed)
+    )
     spent = plan.rest() + _shares(plan.checks) * (len(CHECKED) if plan.checks else 0)
     count = int((budget - spent) / _shares(plan.screens) + 1e-9) - 1  # no penalty is screened, too
     from dataclasses import replace
@@ -117,19 +123,23 @@ CHECKED: Final = (NO_PENALTY, ARMS[0])
 
 def _exchanging(budget: float, steps: int, is_collapsed: bool) -> Plan:  # noqa: FBT001
     is_short = steps <= FEW_STEPS
-    own, other = Kind(start=RETRAIN, share=SHORT, is_annealed=True), Kind(start=RETRAIN, share=SHORT, seed=1, fold=1, is_annealed=True)
+    own, other = (
+        Kind(start=RETRAIN, share=SHORT, is_annealed=True),
+        Kind(start=RETRAIN, share=SHORT, seed=1, fold=1, is_annealed=True),
+    )
     warm = Kind(start=RESUME, share=AGAIN if is_short else SHORT)
     again = Kind(start=RETRAIN, share=AGAIN, seed=2, fold=2, is_annealed=True)
-    again_own = Kind(start=RETRAIN, share=AGAIN, seed=3, is_annealed=True)
     is_large = budget >= LARGE
     has_again = is_large or (budget >= MEDIUM and not is_short)
     return Plan(
         arms=(),
         checks=(own, Kind(start=RETRAIN, share=SHORT, seed=2, fold=2, is_annealed=True)) if budget >= MEDIUM else (),
         screens=(own if is_collapsed else warm, other) if budget >= MEDIUM else (own if is_collapsed else warm,),
-        again=((again, again_own) if is_large else (again,)) if has_again else (),
+        again=(again,) if has_again else (),
         again_arms=4 if has_again else 0,
-        finals=(Kind(start=RETRAIN, share=1.0), Kind(start=RETRAIN, share=1.0, seed=1, fold=1)) if is_large else (Kind(start=RETRAIN, share=1.0),),
+        finals=(Kind(start=RETRAIN, share=1.0), Kind(start=RETRAIN, share=1.0, seed=1, fold=1))
+        if is_large
+        else (Kind(start=RETRAIN, share=1.0),),
         final_arms=2 if is_large else 1,
         control=is_large,
     )

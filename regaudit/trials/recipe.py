@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from regaudit.probes.arms import Arm
+if TYPE_CHECKING:
+    from regaudit.probes.arms import Arm
+
 
 RESUME: Final = "resume"  # from the trained weights
 RETRAIN: Final = "retrain"  # from new initial values
 
 BETAS: Final = (0.9, 0.999)  # torch's defaults of Adam and AdamW
 EPSILON: Final = 1e-8
-PEAK: Final = 4.0  # short annealed trainings at a tenth of the steps ranked 30 penalties best among those that were tried
+PEAK: Final = (
+    4.0  # short annealed trainings at a tenth of the steps ranked 30 penalties best among those that were tried
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,4 +71,3 @@ def run_of(job: Job, losses: list[float], train_loss: float) -> Run:
     if all(map(math.isfinite, (*losses, train_loss))):
         return Run(job=job, losses=tuple(losses), train_loss=train_loss)
     return Run(job=job, losses=(), train_loss=None)
-

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from regaudit.trials.recipe import Run
     from regaudit.trials.runs import Runs
 
+ROUNDING = 1e-6  # of costs, which are sums of shares
 _WALKS = 2  # steps beyond the ends of the grid
 
 
@@ -60,7 +61,11 @@ class Search:
         self._screened: dict[Arm, list[list[Run]]] = {}
 
     def run(self) -> Found:
-        """Search, and return what was found."""
+        """Search.
+
+        Returns:
+            What was found.
+        """
         plan = self.plan
         if plan.checks:
             self._check()
@@ -72,13 +77,18 @@ class Search:
             best = best if NO_PENALTY in best else [*best[:-1], NO_PENALTY]
             self._judge(best, [self._moved(each) for each in plan.again])
         finals = [self._moved(each) for each in plan.finals]
-        best = self._best(best, plan.final_arms)
+        best = self._best([arm for arm in best if arm != NO_PENALTY or not plan.control], plan.final_arms)
+        best += [NO_PENALTY] if plan.control else []
         self._judge(best, finals)
         winner = self._best(best, 1)[0]
-        if plan.control:
-            self.runs.of([finals[0].job(NO_PENALTY, self.runs.steps, self.seed)])
         is_edge = beyond(winner, tuple(arms)) is not None
-        return Found(winner=winner, runs=tuple(self.runs.done.values()), finals=tuple(finals), is_shifted=self.is_shifted, edge=is_edge)
+        return Found(
+            winner=winner,
+            runs=tuple(self.runs.done.values()),
+            finals=tuple(finals),
+            is_shifted=self.is_shifted,
+            edge=is_edge,
+        )
 
     def _check(self) -> None:
         """Compare validation rows with held-out training rows under no penalty and a common one."""
@@ -86,7 +96,7 @@ class Search:
         found = self._runs(list(CHECKED), kinds)
         own = [_rows([run for run in runs if run.job.fold == 0]) for runs in found.values()]
         other = [_rows([run for run in runs if run.job.fold]) for runs in found.values()]
-        self.is_shifted = any(_apart(ours, theirs) > SHIFTED for ours, theirs in zip(own, other, strict=True))
+        self.is_shifted = any(apart(ours, theirs) > SHIFTED for ours, theirs in zip(own, other, strict=True))
 
     def _screen(self, arms: Sequence[Arm]) -> None:
         """Train arms in every kind of the screen; scores are gaps to the best of each kind, summed."""
@@ -102,7 +112,7 @@ class Search:
         for _ in range(_WALKS):
             following = beyond(self._best(arms, 1)[0], tuple(arms))
             price = sum(each.share for each in self.plan.screens)
-            if following is None or self.runs.left - price < self.plan.rest():
+            if following is None or self.runs.left - price < self.plan.rest() - ROUNDING:
                 return
             arms.append(following)
             self._screen(arms)
@@ -113,7 +123,11 @@ class Search:
             self._score[arm] += gap
 
     def _runs(self, arms: Sequence[Arm], kinds: Sequence[Kind]) -> dict[Arm, list[Run]]:
-        """Train arms in kinds, those of equally many steps together."""
+        """Train arms in kinds, those of equally many steps together.
+
+        Returns:
+            For each arm its runs, in the order of the kinds.
+        """
         jobs = {(arm, kind): kind.job(arm, self.runs.steps, self.seed) for arm in arms for kind in kinds}
         for steps in sorted({job.steps for job in jobs.values()}):
             self.runs.of([job for job in jobs.values() if job.steps == steps])
@@ -144,12 +158,15 @@ def _mean(runs: Sequence[Run]) -> float:
 
 
 def _rows(runs: Sequence[Run]) -> Array:
-    return np.concatenate([run.losses for run in runs if run.losses] or [np.zeros(0)])
+    return np.concatenate([np.zeros(0), *(np.array(run.losses) for run in runs if run.losses)])
 
 
-def _apart(ours: Array, theirs: Array) -> float:
-    """Return how many standard errors apart two means are (Welch, 1947); 0 where there are too few rows."""
-    if min(len(ours), len(theirs)) < 2:  # noqa: PLR2004, of which there is no variance
+def apart(ours: Array, theirs: Array) -> float:
+    """Return how many standard errors apart the means of two arrays of losses are; 0 where there are too few rows.
+
+    Source: Welch, 1947.
+    """
+    if min(len(ours), len(theirs)) < 2:  # of one there is no variance
         return 0.0
     error = math.sqrt(ours.var(ddof=1) / len(ours) + theirs.var(ddof=1) / len(theirs))
     return abs(float(ours.mean() - theirs.mean())) / error if error else 0.0

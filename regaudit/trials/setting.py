@@ -75,11 +75,27 @@ def _without_statistics(network: Network) -> Network:
 
 
 def setting_of(session: Session, trying: Trying, model: str = "") -> Setting:
-    """Lay out the rows of a session."""
+    """Lay out the rows of a session.
+
+    Args:
+        session: With labels for training and validation.
+        trying: The recipe.
+        model: The user's code that builds the network; "" if none.
+
+    Returns:
+        The setting of every training.
+    """
     import torch
 
     train, val = session.train, session.val
     assert val is not None
     inputs = {name: torch.cat([each, val.inputs[name]]) for name, each in train.inputs.items()}
-    pool = Pool(inputs=inputs, labels=torch.cat([train.labels, val.labels]))
-    return Setting(session=session, trying=trying, pool=pool, splits=crossed(len(train), len(val), FOLDS, session.seed), model=model)
+    labels: list[Tensor] = [train.labels, val.labels]
+    pool = Pool(inputs=inputs, labels=torch.cat(labels))
+    return Setting(
+        session=session,
+        trying=trying,
+        pool=pool,
+        splits=crossed(len(train), len(val), FOLDS, session.seed),
+        model=model,
+    )

@@ -15,8 +15,9 @@ from regaudit.probes.differentiable import differentiable
 from regaudit.probes.observing import observe, run
 from regaudit.records import Norm, Site
 from regaudit.trials.batches import batches
-from regaudit.trials.optimizers import stepper
 from regaudit.trials.one_by_one import OneByOne
+from regaudit.trials.optimizers import stepper
+from regaudit.trials.plan import ARMS
 from regaudit.trials.recipe import run_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from regaudit.trials.recipe import Job, Run
     from regaudit.trials.setting import Setting
 
-MOST_PADDING = 4  # a trace costs as much as hundreds of steps, a few idle members little
+# A trace costs as much as hundreds of steps, a few idle members little: the first is made for all penalties of a trial.
+FIRST = len(ARMS) + 1
+MOST_PADDING = 4
 
 
 class Stacked:
@@ -40,7 +43,8 @@ class Stacked:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         session = setting.session
-        self._instead: OneByOne | None = None
+        self._alone = OneByOne(setting)
+        self._instead: OneByOne | None = None  # where the network cannot be stacked
         self._is_training = False
         self.runner = replace(session.runner, network=copy.deepcopy(session.runner.network), call=self._call)
         self.loss: Loss = session.loss  # type: ignore[assignment]  # a trial has labels
@@ -50,7 +54,7 @@ class Stacked:
         self.kernels, self.biases = (self._mask(site) for site in (Site.KERNEL, Site.BIAS))
         self.active = {p.layer for p in self.runner.places if role_of(network.get_submodule(p.module)) in KERNEL_ROLES}
         self._traced: dict[tuple[int, bool], Callable[..., Any]] = {}
-        self.weights: dict[Job, dict[str, Tensor]] = {}  # of full trainings, where test rows wait for them
+        self.weights = self._alone.weights
 
     def train(self, jobs: Sequence[Job]) -> Iterator[list[Run]]:
         """Train a network for every job; one by one where the network has an operation that cannot be stacked.
@@ -61,10 +65,12 @@ class Stacked:
         Yields:
             What came of each, in order.
         """
-        if self._instead is None and not self._is_stackable(jobs):
-            self._instead = OneByOne(self.setting)
-            self.weights = self._instead.weights
-        yield from self._instead.train(jobs) if self._instead else self._stacked(jobs)
+        if self._instead is None and not self._traced and not self._is_stackable(jobs):
+            self._instead = self._alone
+        if self._instead is None and (len(jobs) > 1 or jobs[0].arm.site is Site.ACTIVITY):
+            yield from self._stacked(jobs)
+        else:
+            yield from (self._instead or self._alone).train(jobs)
 
     def _stacked(self, jobs: Sequence[Job]) -> Iterator[list[Run]]:
         import torch
@@ -107,8 +113,11 @@ class Stacked:
     def _padded(self, jobs: Sequence[Job]) -> list[Job]:
         """Return as many jobs as a step that is traced already takes, the last one repeated, where that is not many more."""
         has_activity = any(job.arm.site is Site.ACTIVITY for job in jobs)
-        sizes = [size for size, active in self._traced if active >= has_activity and len(jobs) <= size <= MOST_PADDING * len(jobs)]
-        return [*jobs, *[jobs[-1]] * (min(sizes, default=len(jobs)) - len(jobs))]
+        sizes = [
+            n for n, active in self._traced if active >= has_activity and len(jobs) <= n <= MOST_PADDING * len(jobs)
+        ]
+        size = min(sizes, default=len(jobs)) if self._traced else max(FIRST, len(jobs))
+        return [*jobs, *[jobs[-1]] * (size - len(jobs))]
 
     def _judged(self, jobs: Sequence[Job], weights: Tensor, buffers: Mapping[str, Tensor]) -> list[Run]:
         import torch
@@ -147,25 +156,33 @@ class Stacked:
         names = [name for name, _ in self.runner.network.named_buffers()]
         return weights, {name: torch.stack([s[name] for s in states]) for name in names}
 
-    def _slope(self, weights: Tensor, buffers: dict[str, Tensor], activity: Tensor, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
+    def _slope(
+        self, weights: Tensor, buffers: dict[str, Tensor], activity: Tensor, inputs: dict[str, Tensor], labels: Tensor
+    ) -> Tensor:
         """Return the gradient of every member's loss and activity penalty; buffers move on in place."""
         import torch
         from torch.fx.experimental.proxy_tensor import make_fx
 
-        key = len(weights), bool(activity.any()) or (len(weights), True) in self._traced
+        key = len(weights), not self._traced or bool(activity.any()) or (len(weights), True) in self._traced
         if key not in self._traced:
             objective = self._penalised if key[1] else self._plain
             gradient = torch.vmap(torch.func.grad(objective, has_aux=True), randomness="different")
             with differentiable(self.runner.network):
-                self._traced[key] = make_fx(lambda *args: gradient(*args))(weights, buffers, activity, inputs, labels)
+                self._traced[key] = make_fx(lambda *args: gradient(*args))(  # noqa: PLW0108, make_fx reads a signature
+                    weights, buffers, activity, inputs, labels
+                )
         return self._traced[key](weights, buffers, activity, inputs, labels)
 
-    def _plain(self, weights: Tensor, buffers: dict[str, Tensor], activity: Tensor, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
+    def _plain(
+        self, weights: Tensor, buffers: dict[str, Tensor], activity: Tensor, inputs: dict[str, Tensor], labels: Tensor
+    ) -> Tensor:
         buffers = {name: each.clone() for name, each in buffers.items()}
         output = run(self.runner, inputs, {**self._named(weights), **buffers})
         return self.loss.per_example(output, labels).mean(), buffers
 
-    def _penalised(self, weights: Tensor, buffers: dict[str, Tensor], activity: Tensor, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
+    def _penalised(
+        self, weights: Tensor, buffers: dict[str, Tensor], activity: Tensor, inputs: dict[str, Tensor], labels: Tensor
+    ) -> Tensor:
         buffers = {name: each.clone() for name, each in buffers.items()}
         output, seen = observe(self.runner, inputs, {**self._named(weights), **buffers})
         outputs = [each.activity for name, each in seen.items() if name in self.active]
@@ -198,7 +215,9 @@ class Stacked:
 
         network = self.runner.network
         chosen = {name for name, _ in selected(network, Penalty(site=site))}
-        return torch.cat([torch.full((v.numel(),), float(n in chosen), device=v.device) for n, v in network.named_parameters()])
+        return torch.cat(
+            [torch.full((v.numel(),), float(n in chosen), device=v.device) for n, v in network.named_parameters()]
+        )
 
 
 def _on(arm: Arm, site: Site, norm: Norm) -> float:

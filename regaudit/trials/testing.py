@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from regaudit.probes import data, losses, trying
 from regaudit.trials.verdict import compared
 
@@ -38,7 +36,11 @@ def tested(setting: Setting, trainer: Trainer, probing: Probing, found: Found) -
         takes_ids=any(not each.is_floating_point() for each in rows.inputs.values()),
     )
     _, rows, _ = losses.fitted(probing.loss, shapes, rows)
-    jobs = [run.job for run in found.runs if run.job.arm == found.winner and run.job.steps == setting.trying.steps and not run.job.fold]
+    jobs = [
+        run.job
+        for run in found.runs
+        if run.job.arm == found.winner and run.job.steps == setting.trying.steps and not run.job.fold
+    ]
     missing = [job for job in jobs if job not in trainer.weights]
     for _ in trainer.train(missing) if missing else ():
         pass
@@ -56,6 +58,9 @@ def _losses(setting: Setting, network: Network, rows: Data) -> Array:
     session = setting.session
     assert session.loss is not None
     with torch.no_grad():
-        pieces = [session.loss.per_example(session.runner.call(network.eval(), x), y) for x, y in rows.batches(session.batch_size)]
+        pieces = [
+            session.loss.per_example(session.runner.call(network.eval(), x), y)
+            for x, y in rows.batches(session.batch_size)
+        ]
     found: Array = torch.cat(pieces).double().cpu().numpy()
     return found

@@ -67,7 +67,9 @@ def checked_jobs(setting: Setting) -> Sequence[Job]:
     return [Job(arm=arm, start=RETRAIN, seed=setting.session.seed, steps=steps) for arm in (NO_PENALTY, _STRONG)]
 
 
-def _kernel_sum(spec: str, setting: Setting, fit: Callable[[Setting, Network, Penalties, Job], Network], arm: Arm) -> float:
+def _kernel_sum(
+    spec: str, setting: Setting, fit: Callable[[Setting, Network, Penalties, Job], Network], arm: Arm
+) -> float:
     import torch
 
     from regaudit.penalties.penalty import Penalty
@@ -79,7 +81,9 @@ def _kernel_sum(spec: str, setting: Setting, fit: Callable[[Setting, Network, Pe
     with penalties(arm) as penalty:
         network = fit(setting, network, penalty, job)
     if not all(bool(torch.isfinite(each).all()) for each in network.parameters()):
-        raise ConfigError(f"--recipe {spec}: weights are NaN or infinite after {job.steps} steps with {_named(arm)}; a smaller learning rate may help")
+        raise ConfigError(
+            f"--recipe {spec}: weights are NaN or infinite after {job.steps} steps with {_named(arm)}; a smaller learning rate may help"
+        )
     return sum(float(each.detach().square().sum()) for _, each in selected(network, Penalty(site=Site.KERNEL)))
 
 
@@ -87,7 +91,9 @@ def _named(arm: Arm) -> str:
     return "no penalty" if arm.norm is None else f"{arm.site} {arm.norm.upper()} {arm.strength:g}"
 
 
-def _trained(spec: str, call: Callable[..., Any], setting: Setting, network: Network, penalty: Penalties, job: Job) -> Network:
+def _trained(
+    spec: str, call: Callable[..., Any], setting: Setting, network: Network, penalty: Penalties, job: Job
+) -> Network:
     import torch
 
     shapes = _shapes(network)

@@ -11,6 +11,7 @@ import numpy as np
 from regaudit.probes.arms import NO_PENALTY
 from regaudit.records import Compared, Outcome
 from regaudit.trials.recipe import RETRAIN
+from regaudit.trials.search import apart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ SMALL: Final = 100  # validation rows: below, a grid of 37 penalties chose three
 NOISE: Final = 0.43
 # The winner may not look worse than the model as it is by more than this many standard errors.
 WORSE: Final = 0.5
+UNLIKE: Final = 1.645  # standard errors: one in twenty by chance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,7 +78,10 @@ def compared(base: Array, runs: Sequence[Array]) -> Compared:
 
 
 def is_clear(found: Found, reference: Reference, validation: Compared) -> bool:
-    """Return whether the winner is to be preferred to the model as it is: not worse, beyond the noise, better than a constant.
+    """Return whether the winner is to be preferred to the model as it is: not worse, and beyond the noise.
+
+    Where validation rows are of another distribution, as with wrong labels, it has to beat a constant output, too: the
+    strongest penalty always wins there.
 
     Args:
         found: With the runs of the winner and of no penalty under the same seeds and rows.
@@ -85,23 +90,47 @@ def is_clear(found: Found, reference: Reference, validation: Compared) -> bool:
     """
     if validation.gain < -WORSE * validation.gain_se:
         return False
-    beaten = compared(reference.constant, own_rows(found, found.winner))
-    if beaten.gain < beaten.gain_se:
+    if is_no_better_than_constant(found, reference) and _is_unlike(found):
         return False
     gains = np.concatenate([reference.base - np.mean(own_rows(found, found.winner), 0), _paired(found)])
     return bool(gains.mean() > NOISE * math.sqrt(_variance(gains)))
 
 
+def is_no_better_than_constant(found: Found, reference: Reference) -> bool:
+    """Return whether the best constant output, of the training labels, does as well as the winner on validation rows.
+
+    Args:
+        found: With the runs of the winner.
+        reference: With the constant's losses.
+    """
+    return compared(reference.constant, own_rows(found, found.winner)).gain < 0
+
+
+def _is_unlike(found: Found) -> bool:
+    """Return whether the winner finds validation rows harder than held-out training rows."""
+    others = [np.array(r.losses) for r in found.runs if r.job.arm == found.winner and r.job.fold and r.losses]
+    own = np.mean(own_rows(found, found.winner), 0)
+    return found.is_shifted or bool(others and apart(own, np.concatenate(others)) > UNLIKE)
+
+
 def own_rows(found: Found, arm: Arm) -> list[Array]:
     """Return the losses of the full trainings of an arm on the user's validation rows."""
     steps = max(run.job.steps for run in found.runs if run.job.arm == found.winner and run.losses)
-    return [np.array(r.losses) for r in found.runs if r.job.arm == arm and r.job.steps == steps and r.job.fold == 0 and r.losses]
+    return [
+        np.array(r.losses)
+        for r in found.runs
+        if r.job.arm == arm and r.job.steps == steps and r.job.fold == 0 and r.losses
+    ]
 
 
 def _paired(found: Found) -> Array:
     """Return the gains of the winner over no penalty on exchanged rows, the same seeds and batches."""
     control = {_twin(run.job): run for run in found.runs if run.job.arm == NO_PENALTY and run.losses}
-    pairs = [(control[_twin(r.job)], r) for r in found.runs if r.job.arm == found.winner and r.losses and r.job.fold and _twin(r.job) in control]
+    pairs = [
+        (control[_twin(r.job)], r)
+        for r in found.runs
+        if r.job.arm == found.winner and r.losses and r.job.fold and _twin(r.job) in control
+    ]
     if found.winner == NO_PENALTY or found.is_shifted:
         return np.zeros(0)
     return np.concatenate([np.zeros(0), *(np.array(c.losses) - np.array(r.losses) for c, r in pairs)])
@@ -109,21 +138,25 @@ def _paired(found: Found) -> Array:
 
 def _outcome(runs: list[Run], control: dict[tuple[object, ...], Run]) -> Outcome:
     job = runs[0].job
-    plain = {"site": job.arm.site, "norm": job.arm.norm, "strength": job.arm.strength, "estimand": job.start, "steps": job.steps}
-    if not all(run.losses for run in runs):
-        return Outcome(**plain, trainings=len(runs), loss=None)
-    rows = np.concatenate([run.losses for run in runs])
-    pairs = [(control[_twin(run.job)], run) for run in runs if _twin(run.job) in control and control[_twin(run.job)].losses]
-    gains = np.concatenate([np.zeros(0), *(np.array(c.losses) - np.array(r.losses) for c, r in pairs)])
-    is_paired = len(pairs) == len(runs) and job.arm != NO_PENALTY
+    rows = np.concatenate([np.zeros(0), *(np.array(run.losses) for run in runs)])
+    is_whole = all(run.losses for run in runs)
+    pairs = [
+        (control[_twin(run.job)], run) for run in runs if _twin(run.job) in control and control[_twin(run.job)].losses
+    ]
+    is_paired = is_whole and len(pairs) == len(runs) and job.arm != NO_PENALTY
+    gains = np.concatenate([np.zeros(0), *(np.array(c.losses) - np.array(r.losses) for c, r in pairs if is_paired)])
     return Outcome(
-        **plain,
+        site=job.arm.site,
+        norm=job.arm.norm,
+        strength=job.arm.strength,
+        estimand=job.start,
         trainings=len(runs),
-        loss=float(rows.mean()),
-        loss_se=math.sqrt(_variance(rows)),
+        steps=job.steps,
+        loss=float(rows.mean()) if is_whole else None,
+        loss_se=math.sqrt(_variance(rows)) if is_whole else None,
         gain=float(gains.mean()) if is_paired else None,
         gain_se=math.sqrt(_variance(gains)) if is_paired else None,
-        train_loss=float(np.mean([run.train_loss for run in runs])),
+        train_loss=float(np.mean([run.train_loss for run in runs])) if is_whole else None,
     )
 
 

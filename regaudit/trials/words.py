@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 CLEAR = 1.96  # standard errors: a gain beyond them is called clear, one below is said with its noise
 
+NO_BETTER = (
+    "On the validation rows the winner is no better than a constant output: what the model learns does not carry over to them."
+    " Check the labels and the split first."
+)
+
 
 def named(arm: Arm) -> str:
     """Return a penalty in words: `kernel L2 0.0125`."""
@@ -43,7 +48,9 @@ def sentences(found: Found, estimand: str, validation: Compared, *, is_change: b
         is_change: Whether the winner is recommended.
     """
     verb = "Trained anew" if estimand == RETRAIN else "Trained on from these weights"
-    count = sum(run.job.arm == found.winner and run.job.steps == max(r.job.steps for r in found.runs) for run in found.runs)
+    count = sum(
+        run.job.arm == found.winner and run.job.steps == max(r.job.steps for r in found.runs) for run in found.runs
+    )
     yield (
         f"{verb} with {named(found.winner)}, the validation loss is {validation.winner:.4g} where the model as it is has"
         f" {validation.base:.4g}: a gain of {validation.gain:.3g}, standard error {validation.gain_se:.2g}"

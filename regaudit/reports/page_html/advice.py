@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from regaudit.reports.page_html.scope import Scope
 
 LANGUAGES = {"keras": "Keras", "pytorch": "PyTorch", "adamw": "AdamW"}
+LETTERS = {Site.BIAS: "b", Site.ACTIVITY: "y"}  # of what is penalised, as `docs/measures.md` writes them
 ROOM = 3.0  # how many times further than its range the axis of a strength goes on
 
 
@@ -44,12 +45,20 @@ def _strength(advice: Recommendation) -> Markup:
     """Return the strength with its range, on an axis of its own."""
     if advice.strength is None or advice.site is Site.NONE:
         return Markup()
-    term = "λ·Σ|w|" if advice.norm is Norm.L1 else "λ·Σw²"
+    letter = LETTERS.get(advice.site, "w")
+    term = f"λ·Σ|{letter}|" if advice.norm is Norm.L1 else f"λ·Σ{letter}²"
     low, high = advice.strength_low, advice.strength_high
-    between = f"between {numbers.strength(low)} and {numbers.strength(high)}" if low is not None and high is not None else ""
+    between = (
+        f"between {numbers.strength(low)} and {numbers.strength(high)}" if low is not None and high is not None else ""
+    )
     return tag(
         "div",
-        tag("p", tag("span", "λ = ", class_="faint"), tag("strong", numbers.strength(advice.strength)), class_="strength"),
+        tag(
+            "p",
+            tag("span", "λ = ", class_="faint"),
+            tag("strong", numbers.strength(advice.strength)),
+            class_="strength",
+        ),
         _range(low, advice.strength, high),
         tag("p", between, "; " if between else None, f"loss = mean data loss + {term}", class_="faint"),
     )
@@ -92,7 +101,11 @@ def _facts(advice: Recommendation) -> Markup:
 def _reason(reason: Reason) -> Content:
     if reason.value is None or not reason.measure:
         return reason.text
-    return (reason.text, " ", tag("span", measure(reason.measure), f" {numbers.short(reason.value)}", class_="chip"))
+    return (
+        reason.text,
+        " ",
+        tag("span", measure(f"{reason.measure} {numbers.short(reason.value)}", reason.measure), class_="chip"),
+    )
 
 
 def _apply(scope: Scope, advice: Recommendation) -> Markup:
@@ -100,7 +113,12 @@ def _apply(scope: Scope, advice: Recommendation) -> Markup:
     blocks = [
         tag(
             "div",
-            tag("div", scope.sub(f"In {title}"), tag("button", "Copy", type="button", class_="copy", hidden=True), class_="bar-title"),
+            tag(
+                "div",
+                scope.sub(f"In {title}"),
+                tag("button", "Copy", type="button", class_="copy", hidden=True),
+                class_="bar-title",
+            ),
             code(advice.apply[key].removeprefix(f"{title}: ")),
             class_="apply",
         )
@@ -118,7 +136,11 @@ def _others(scope: Scope, advice: Recommendation) -> Markup:
         parts += [sentences([(names(each.layers), f": {each.advice}. {each.reason}") for each in advice.layers])]
     if advice.alternatives:
         parts += [scope.sub("Why nothing else")]
-        parts += [sentences([(tag("strong", penalty(each.site, each.norm)), f": {each.why_not}") for each in advice.alternatives])]
+        parts += [
+            sentences(
+                [(tag("strong", penalty(each.site, each.norm)), f": {each.why_not}") for each in advice.alternatives]
+            )
+        ]
     if advice.next_step:
         parts += [scope.sub("What would tell more"), tag("p", advice.next_step)]
     return html(tuple(parts))

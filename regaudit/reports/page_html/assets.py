@@ -16,7 +16,15 @@ from regaudit.reports.page_html.markup import Markup, html, raw, tag
 
 _FOLDER: Final = Path(__file__).parent
 _LIBRARY: Final = "vendor/chart.umd.min.js"
-_SCRIPTS: Final = ("theme.js", "format.js", "tips.js", "charts.js", "table.js", "detail.js", "start.js")  # in this order
+_SCRIPTS: Final = (
+    "theme.js",
+    "format.js",
+    "tips.js",
+    "charts.js",
+    "table.js",
+    "detail.js",
+    "start.js",
+)  # in this order
 
 
 @cache
@@ -49,6 +57,4 @@ def _read(name: str) -> str:
 
 def _policy(scripts: tuple[str, ...]) -> str:
     hashes = " ".join(f"'sha256-{b64encode(hashlib.sha256(each.encode()).digest()).decode()}'" for each in scripts)
-    return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-    )
+    return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"

@@ -11,7 +11,7 @@ from regaudit.reports.escape import SENTENCE_LIMIT, printable
 from regaudit.reports.folding import shape_of
 from regaudit.reports.page_html.markup import name
 from regaudit.reports.sections import penalty
-from regaudit.reports.summary import named
+from regaudit.reports.summary import LIVE, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,7 +62,7 @@ class _Table:
             "values": {self._measure(each.measure): _rounded(each.value, DIGITS) for each in audit.measurements},
             "details": {self._measure(each.measure): _detail(each) for each in audit.measurements if _detail(each)},
             "skips": self._skips(audit),
-            "findings": [[str(each.severity), each.name, _text(each.message)] for each in self.findings[layer.name]],
+            "findings": [_finding(each) for each in self.findings[layer.name]],
             "effects": [_effect(each) for each in self.effects[layer.name]],
             "profile": _profile(audit.profile) if audit.profile else None,
         }
@@ -100,6 +100,12 @@ def _detail(measurement: Measurement) -> str:
     low, high = measurement.low, measurement.high
     interval = f"{numbers.short(low)} to {numbers.short(high)}" if low is not None and high is not None else ""
     return "; ".join(each for each in (error, interval, _text(measurement.detail)) if each)
+
+
+def _finding(finding: Finding) -> list[str]:
+    """Return the severity, the name with what became of it, the message."""
+    status = "" if finding.status == LIVE else f" ({name(finding.status)})"
+    return [str(finding.severity), finding.name + status, _text(finding.message)]
 
 
 def _effect(effect: Effect) -> list[Any]:

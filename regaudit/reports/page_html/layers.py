@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 from regaudit.records import Severity
 from regaudit.reports import numbers
 from regaudit.reports.folding import shape_of
-from regaudit.reports.page_html.markup import Markup, html, name, tag
+from regaudit.reports.page_html.markup import Markup, name, tag
 from regaudit.reports.page_html.scope import measure, value
-from regaudit.reports.summary import KINDS, UNDECIDED, named
+from regaudit.reports.summary import KINDS, LIVE, UNDECIDED, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,8 +45,8 @@ def layers(scope: Scope) -> Markup:
     return scope.section(
         "layers",
         "Layers",
-        tag("p", about, class_="note") if left else None,
-        tag("noscript", tag("p", SCRIPTED, class_="note")),
+        tag("p", about, class_="hint") if left else None,
+        tag("noscript", tag("p", SCRIPTED, class_="hint")),
         _depth(scope),
         _filters(scope, marks(audit)),
         _table(scope, marks(audit)),
@@ -57,7 +57,8 @@ def layers(scope: Scope) -> Markup:
 def marks(audit: Audit) -> Mapping[str, tuple[tuple[str, str], ...]]:
     """Return what was found of each layer: (kind, name) of findings, then of effects, each once."""
     found: dict[str, dict[tuple[str, str], None]] = defaultdict(dict)
-    for finding in sorted(audit.findings, key=lambda each: list(Severity).index(each.severity)):
+    live = [each for each in audit.findings if each.status == LIVE]
+    for finding in sorted(live, key=lambda each: list(Severity).index(each.severity)):
         found[finding.layer][KINDS[finding.severity], finding.name] = None
     for effect in audit.effects:
         if effect.effect != UNDECIDED:
@@ -80,7 +81,11 @@ def _filters(scope: Scope, found: Mapping[str, tuple[tuple[str, str], ...]]) -> 
     words = dict.fromkeys(word for layer, each in found.items() if layer in shown for _, word in each)
     return tag(
         "div",
-        tag("label", "Find ", tag("input", type="search", class_="find", placeholder="name of a layer", autocomplete="off")),
+        tag(
+            "label",
+            "Find ",
+            tag("input", type="search", class_="find", placeholder="name of a layer", autocomplete="off"),
+        ),
         tag("label", "Role ", _select("role", "all roles", roles)),
         tag("label", "Seen ", _select("mark", "anything", words)) if words else None,
         tag("output", class_="count", aria_live="polite"),
@@ -95,16 +100,24 @@ def _select(class_: str, every: str, choices: Iterable[str]) -> Markup:
 
 
 def _table(scope: Scope, found: Mapping[str, tuple[tuple[str, str], ...]]) -> Markup:
+    is_seen = any(found.get(each.layer.name) for each in scope.layers)
     columns = [each for each in COLUMNS if any(layer.value(each) is not None for layer in scope.layers)]
     index = {id(each): i for i, each in enumerate(scope.report.audit.layers)}
-    rows = (_row(i, index[id(each)], each, columns, found.get(each.layer.name, ())) for i, each in enumerate(scope.layers))
+    rows = (
+        _row(i, index[id(each)], each, columns, found.get(each.layer.name, ()) if is_seen else None)
+        for i, each in enumerate(scope.layers)
+    )
     head = (
         _head("#", "Place in the network"),
         _head("layer"),
         _head("role"),
         _head("shape"),
-        *(tag("th", measure(title, each), scope="col", data_m=each, class_="number") for each, title in COLUMNS.items() if each in columns),
-        _head("seen"),
+        *(
+            tag("th", measure(title, each), scope="col", data_m=each, class_="number")
+            for each, title in COLUMNS.items()
+            if each in columns
+        ),
+        _head("seen") if is_seen else None,
     )
     whole = tag(
         "table",
@@ -120,11 +133,13 @@ def _head(title: str, about: str = "") -> Markup:
     return tag("th", title, scope="col", title=about or None)
 
 
-def _row(i: int, depth: int, audit: LayerAudit, columns: list[str], found: tuple[tuple[str, str], ...]) -> Markup:
+def _row(
+    i: int, depth: int, audit: LayerAudit, columns: list[str], found: tuple[tuple[str, str], ...] | None
+) -> Markup:
     layer, shape = audit.layer, shape_of(audit)
     shown = name(layer.name)
     size = layer.size
-    badges = html(tuple(tag("span", name(word), class_=f"kind {kind}") for kind, word in found))
+    badges = (tag("span", name(word), class_=f"kind {kind}") for kind, word in found or ())
     return tag(
         "tr",
         tag("td", f"{depth + 1:,}", data_v=depth, class_="number faint"),
@@ -132,10 +147,10 @@ def _row(i: int, depth: int, audit: LayerAudit, columns: list[str], found: tuple
         tag("td", str(layer.role)),
         tag("td", numbers.shape(shape), data_v=size, class_="number"),
         *(_cell(each, audit.value(each)) for each in columns),
-        tag("td", badges, data_v=-len(found)),
+        tag("td", *badges, data_v=len(found)) if found is not None else None,
         data_i=i,
         data_role=str(layer.role),
-        data_marks="|".join(name(word) for _, word in found),
+        data_marks="|".join(name(word) for _, word in found or ()),
     )
 
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 from html import escape
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from regaudit.reports.escape import NAME_LIMIT, SENTENCE_LIMIT, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Inside <script> the parser looks for `</script` and `<!--` only; the separators end a line in old JavaScript.
 _IN_SCRIPT: Final = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
@@ -34,8 +37,8 @@ def html(content: Content) -> Markup:
     return content if isinstance(content, Markup) else Markup(escape(printable(content, SENTENCE_LIMIT)))
 
 
-def tag(name: str, *content: Content, **attributes: object) -> Markup:
-    """Return an element: `tag("p", "text", class_="note", data_m="kernel.rms")`.
+def tag(name: str, /, *content: Content, **attributes: object) -> Markup:
+    """Return an element: `tag("p", "text", class_="hint", data_m="kernel.rms")`.
 
     Args:
         name: Its name.
@@ -46,9 +49,9 @@ def tag(name: str, *content: Content, **attributes: object) -> Markup:
     return Markup(opened) if name in _VOID else Markup(f"{opened}{html(content)}</{name}>")
 
 
-def join(parts: object, separator: Content = "") -> Markup:
+def join(parts: Iterable[Content], separator: Content = "") -> Markup:
     """Return several pieces of content as one, something between them."""
-    return Markup(html(separator).join(html(each) for each in tuple(parts)))  # type: ignore[call-overload]
+    return Markup(html(separator).join(html(each) for each in parts))
 
 
 def name(text: str) -> str:
@@ -62,13 +65,13 @@ def code(text: str) -> Markup:
     return Markup(f"<pre><code>{chr(10).join(lines)}</code></pre>")
 
 
-def data(value: Any, **attributes: object) -> Markup:
+def data(value: object, /, **attributes: object) -> Markup:
     """Return a JSON document for scripts to read; the browser does not run it, and nothing in it can end it."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=True, separators=(",", ":")).translate(_IN_SCRIPT)
     return tag("script", Markup(text), type="application/json", **attributes)
 
 
-def raw(element: str, text: str, **attributes: object) -> Markup:
+def raw(element: str, text: str, /, **attributes: object) -> Markup:
     """Return a style or script of our own as it is.
 
     Raises:

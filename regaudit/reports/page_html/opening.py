@@ -8,7 +8,7 @@ from regaudit.records import Detected, Site
 from regaudit.reports import numbers
 from regaudit.reports.page_html.markup import Markup, html, name, tag
 from regaudit.reports.page_html.scope import sentences
-from regaudit.reports.sections import AGREEMENTS, BASES, penalty, verdict
+from regaudit.reports.sections import AGREEMENTS, BASES, in_brief, penalty, verdict
 from regaudit.reports.summary import in_words
 
 if TYPE_CHECKING:
@@ -51,7 +51,18 @@ def opening(scope: Scope) -> Markup:
         return tag("div", badge(report), *problems, class_="verdict error")
     _, style, why = verdict(report)
     reasons = sentences(report.verdict.reasons) if report.verdict and not report.verdict.passed else None
-    return html((tag("div", badge(report), tag("p", why), reasons, class_=f"verdict {style}"), _trained_with(scope)))
+    judged = tag("div", badge(report), tag("p", why), reasons, _recommended(scope), class_=f"verdict {style}")
+    return html((judged, _trained_with(scope)))
+
+
+def _recommended(scope: Scope) -> Markup:
+    """Return what to do in a line that leads to the section about it."""
+    advice = scope.report.audit.recommendation
+    if advice is None:
+        return Markup()
+    brief = in_brief(advice)
+    link = tag("a", brief[:1].upper() + brief[1:], href=f"#{scope.key}-advice")
+    return html((tag("p", "Recommended", class_="kicker"), tag("p", link, class_="lead")))
 
 
 def meter(confidence: float) -> Markup:
@@ -86,7 +97,9 @@ def _why(detected: Detected) -> list[str]:
         basis[:1].upper() + basis[1:] + ".",
         *detected.rationale,
         *(
-            [f"Decay exposure {numbers.short(exposure.value)} ({numbers.short(exposure.low)} to {numbers.short(exposure.high)})."]
+            [
+                f"Decay exposure {numbers.short(exposure.value)} ({numbers.short(exposure.low)} to {numbers.short(exposure.high)})."
+            ]
             if exposure
             else []
         ),

@@ -10,7 +10,7 @@ from regaudit.reports.page_html.scope import anchor, known, names, sentences, ta
 from regaudit.reports.summary import skipped, unmeasured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterator
 
     from regaudit.records import TensorStatistics
     from regaudit.reports.page_html.scope import Scope
@@ -28,7 +28,9 @@ def coverage(scope: Scope) -> Markup:
         f"{numbers.plural(measures, 'measure')} of {numbers.plural(layers, 'layer')}: {reason}"
         for reason, measures, layers in unmeasured(scope.report.audit)
     ]
-    closed = tag("details", tag("summary", "Measures that were not taken, and why"), sentences(reasons)) if reasons else None
+    closed = (
+        tag("details", tag("summary", "Measures that were not taken, and why"), sentences(reasons)) if reasons else None
+    )
     said = f"{coverage.measured:,} of {numbers.plural(coverage.tensors, 'tensor')} measured"
     return scope.section("coverage", "Coverage", sentences(missing), closed, aside=said)
 
@@ -42,17 +44,34 @@ def tensors(scope: Scope, most: int) -> Markup:
     shown = table(head, [_tensor(each) for each in listed[:most]], "Tensors as in the file")
     rest = len(listed) - most
     left = tag("p", f"and {rest:,} more, in the JSON report", class_="faint") if rest > 0 else None
-    return scope.section("tensors", "Tensors", tag("details", tag("summary", f"All {len(listed):,}"), shown, left))
+    return scope.section(
+        "tensors", "Tensors", tag("details", tag("summary", numbers.plural(len(listed), "tensor")), shown, left)
+    )
 
 
-def glossary(used: Iterable[str]) -> Markup:
+def measures_of(scope: Scope) -> Iterator[str]:
+    """Yield what is measured, skipped or cited of a model."""
+    audit = scope.report.audit
+    for layer in scope.layers:
+        yield from (each.measure for each in layer.measurements)
+        yield from (each.measure for each in layer.skips)
+    for effect in audit.effects:
+        yield from (each.measure for each in (*effect.evidence, *effect.against))
+    yield from (each.measure for each in audit.model)
+    if audit.recommendation:
+        yield from (each.measure for each in audit.recommendation.rationale)
+
+
+def glossary(used: Collection[str]) -> Markup:
     """Return what each measure of the page is: formula, meaning, trap, source."""
-    entries = [_entry(each) for each in sorted(set(used)) if each in known()]
+    entries = [_entry(each) for each in sorted(used) if each in known()]
     if not entries:
         return Markup()
-    about = tag("summary", f"What the {len(entries)} measures mean: formula, reading, traps, sources")
+    about = tag("summary", f"{numbers.plural(len(entries), 'measure')} explained: formula, reading, traps, sources")
     whole = tag("details", about, tag("dl", *entries))
-    return tag("section", tag("h2", "Measures", id="measures"), whole, class_="part glossary", aria_labelledby="measures")
+    return tag(
+        "section", tag("h2", "Measures", id="measures"), whole, class_="part glossary", aria_labelledby="measures"
+    )
 
 
 def _entry(key: str) -> Markup:
@@ -81,5 +100,3 @@ def _tensor(statistics: TensorStatistics) -> tuple[str, ...]:
         "" if low is None else numbers.short(low), "" if high is None else numbers.short(high),
         f"{statistics.zeros:,}",
     )  # fmt: skip
-
-

@@ -8,13 +8,13 @@ from regaudit.records import Site
 from regaudit.reports import numbers
 from regaudit.reports.page_html.markup import Markup, html, tag
 from regaudit.reports.page_html.scope import MOST_ITEMS, measure, sentences, table, value
-from regaudit.reports.probe_section import LINES
+from regaudit.reports.probe_section import LINES, is_visible
 from regaudit.reports.sections import penalty
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from regaudit.records import Compared, Measurement, Norm, Outcome, ProbeRun, Response
+    from regaudit.records import Compared, Measurement, Norm, Outcome, ProbeRun
     from regaudit.reports.page_html.scope import Scope
 
 MOST_OUTCOMES = 300  # of a table of penalties
@@ -43,7 +43,7 @@ def model(scope: Scope) -> Markup:
         return Markup()
     rows = [(measure(each.measure), _number(each), each.detail) for each in taken]
     shown = table(("measure", "value", "detail"), rows, "Measures of the whole model")
-    closed = tag("details", tag("summary", f"All {len(taken)} measures of the whole model"), shown)
+    closed = tag("details", tag("summary", f"{numbers.plural(len(taken), 'measure')} of the whole model"), shown)
     return scope.section("model", "Whole model", closed)
 
 
@@ -65,7 +65,11 @@ def predicted(scope: Scope) -> Markup:
         " bars are one standard error of the gain."
     )
     return scope.section(
-        "predicted", "What each penalty would do", tag("p", about, class_="note"), _curves("predicted"), _rows(head, rows)
+        "predicted",
+        "What each penalty would do",
+        tag("p", about, class_="hint"),
+        _curves("predicted"),
+        _rows(head, rows),
     )
 
 
@@ -84,7 +88,11 @@ def trial(scope: Scope) -> Markup:
         sentences([f"Limit: {each}" for each in trial.warnings], "notes"),
         _curves("trained"),
         _rows(head, [_outcome(each) for each in trial.outcomes[:MOST_OUTCOMES]]),
-        tag("p", f"{trial.recipe}; cost {numbers.short(trial.cost)} of {numbers.short(trial.budget)} trainings", class_="faint"),
+        tag(
+            "p",
+            f"{trial.recipe}; cost {numbers.short(trial.cost)} of {numbers.short(trial.budget)} trainings",
+            class_="faint",
+        ),
         aside=f"to {trial.estimand}",
     )
 
@@ -99,7 +107,12 @@ def _tiles(label: str, taken: Iterable[Measurement]) -> Markup:
     """Return a tile for each number of one line of the text report."""
     found = {each.measure: each for each in taken}
     tiles = [
-        tag("div", tag("dt", measure(words, name)), tag("dd", tag("strong", value(name, found[name].value)), _error(found[name])))
+        tag(
+            "div",
+            tag("dt", measure(words, name)),
+            tag("dd", tag("strong", value(name, found[name].value)), _error(found[name])),
+            data_m=name,
+        )
         for name, words in LINES[label].items()
         if name in found
     ]
@@ -107,15 +120,16 @@ def _tiles(label: str, taken: Iterable[Measurement]) -> Markup:
 
 
 def _error(measurement: Measurement) -> Markup:
-    if measurement.se is not None:
-        return tag("small", f" ± {numbers.short(measurement.se)}")
-    if measurement.low is not None and measurement.high is not None:
-        return tag("small", f" {numbers.short(measurement.low)} to {numbers.short(measurement.high)}")
+    key, se, low, high = measurement.measure, measurement.se, measurement.low, measurement.high
+    if is_visible(measurement):
+        return tag("small", f" ± {value(key, se or 0.0)}")
+    if low is not None and high is not None:
+        return tag("small", f" {value(key, low)} to {value(key, high)}")
     return Markup()
 
 
 def _number(measurement: Measurement) -> Markup:
-    return html((numbers.precise(measurement.value), _error(measurement)))
+    return tag("span", numbers.precise(measurement.value), _error(measurement), data_m=measurement.measure)
 
 
 def _curves(data: str) -> Markup:
@@ -125,7 +139,7 @@ def _curves(data: str) -> Markup:
     return tag("figure", tag("figcaption", select), canvas, class_="curves scripted", data_curves=data, hidden=True)
 
 
-def _rows(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Markup:
+def _rows(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Markup:
     closed = len(rows) > MOST_ITEMS // 4
     shown = table(head, rows, "Penalties")
     return tag("details", tag("summary", f"As a table ({len(rows)} rows)"), shown, open=not closed)
@@ -135,7 +149,14 @@ def _outcome(outcome: Outcome) -> tuple[str, ...]:
     loss = "diverged" if outcome.loss is None else _estimate(outcome.loss, outcome.loss_se)
     gain = "" if outcome.gain is None else _estimate(outcome.gain, outcome.gain_se)
     how = f"{outcome.estimand}, {outcome.steps:,} steps"
-    return _penalty(outcome.site, outcome.norm), numbers.strength(outcome.strength), loss, gain, f"{outcome.trainings:,}", how
+    return (
+        _penalty(outcome.site, outcome.norm),
+        numbers.strength(outcome.strength),
+        loss,
+        gain,
+        f"{outcome.trainings:,}",
+        how,
+    )
 
 
 def _compared(where: str, compared: Compared) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from regaudit.records import Severity
 from regaudit.reports import numbers
 from regaudit.reports.page_html.markup import Markup, html, join, name, tag
+from regaudit.reports.summary import LIVE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -71,7 +72,9 @@ def chosen(layers: Sequence[LayerAudit], most: int, urgent: frozenset[str]) -> t
 
 def urgent(report: Report) -> frozenset[str]:
     """Return the layers that an error or a warning speaks of."""
-    return frozenset(each.layer for each in report.audit.findings if each.severity is not Severity.INFO)
+    return frozenset(
+        each.layer for each in report.audit.findings if each.severity is not Severity.INFO and each.status == LIVE
+    )
 
 
 def measure(label: str, name: str = "") -> Markup:
@@ -114,7 +117,9 @@ def names(places: Sequence[str], most: int = 3) -> Markup:
     more = join((tag("code", each) for each in rest), ", ")
     left = len(folded) - most - len(rest)
     end = f", and {left:,} more" if left else None
-    return html((shown, tag("details", tag("summary", f"and {len(folded) - most:,} more"), more, end, class_="more")))
+    return html(
+        (shown, " ", tag("details", tag("summary", f"and {len(folded) - most:,} more"), more, end, class_="more"))
+    )
 
 
 def table(head: Sequence[Content], rows: Iterable[Sequence[Content]], caption: str = "") -> Markup:

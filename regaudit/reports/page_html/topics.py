@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regaudit.reports import numbers, summary
-from regaudit.reports.page_html.markup import Markup, tag
-from regaudit.reports.page_html.scope import MOST_ITEMS, names, table
+from regaudit.reports.page_html.markup import Markup, html, tag
+from regaudit.reports.page_html.scope import MOST_ITEMS, names, sentences, table
 from regaudit.reports.sections import declaration, where_declared
 
 if TYPE_CHECKING:
+    from regaudit.records import Finding
     from regaudit.reports.page_html.scope import Scope
     from regaudit.reports.summary import Topic
 
@@ -27,6 +28,24 @@ def topics(scope: Scope) -> Markup:
     return scope.section("topics", "What stands out", *(_topic(scope, each) for each in shown), rest, aside=aside)
 
 
+def known(scope: Scope) -> Markup:
+    """Return the findings that do not count, and why not."""
+    groups = summary.known(scope.report.audit)
+    if not groups:
+        return Markup()
+    items = [
+        (
+            tag("span", each[0].status, class_="kind note"),
+            tag("strong", each[0].name),
+            f" {each[0].rule} ",
+            _places(each),
+            each[0].note,
+        )
+        for each in groups
+    ]
+    return scope.section("known", "Known, and not counted", sentences(items))
+
+
 def declared(scope: Scope) -> Markup:
     """Return what the file says was done to regularize the model."""
     groups = summary.declarations(scope.report.audit.declared)
@@ -35,6 +54,11 @@ def declared(scope: Scope) -> Markup:
     rows = [(declaration(each[0]), where_declared(each, most=6)) for each in groups[:MOST_ITEMS]]
     rest = tag("p", f"and {len(groups) - MOST_ITEMS:,} more") if len(groups) > MOST_ITEMS else None
     return scope.section("declared", "Declared in the file", table(("what", "where"), rows, "Declarations"), rest)
+
+
+def _places(group: tuple[Finding, ...]) -> Markup:
+    places = list(dict.fromkeys(each.layer or each.tensor for each in group if each.layer or each.tensor))
+    return html(("in ", names(places), ". ")) if places else Markup()
 
 
 def _topic(scope: Scope, topic: Topic) -> Markup:
@@ -49,7 +73,7 @@ def _topic(scope: Scope, topic: Topic) -> Markup:
             tag("span", f"confidence {topic.confidence}", class_="faint aside"),
             class_="bar-title",
         ),
-        tag("p", "in ", names(topic.places), class_="places") if topic.places else None,
+        tag("div", "in ", names(topic.places), class_="places") if topic.places else None,
         tag("p", clearest, topic.text),
         tag("p", tag("strong", "Fix: "), topic.fix, class_="fix") if topic.fix else None,
         class_=f"topic {topic.kind}",

@@ -245,3 +245,18 @@ def test_scale_invariant_weights_turn_by_the_angle_of_theory():
         norms.append(np.linalg.norm(w))
     assert np.mean(norms) == pytest.approx(expected, rel=0.01)
     assert np.mean(angles) == pytest.approx(rotation(rate, decay), rel=0.01)
+
+
+def test_a_declared_coupled_decay_is_taken_out_of_the_moments(data, tmp_path):
+    """Inputs that were constant have no other gradient: what is left of their moments is nothing."""
+    model, optimizer = trained(data, lambda p: torch.optim.Adam(p, lr=1e-4, weight_decay=0.5), steps=40)
+    state, w = optimizer.state[model[0].weight], model[0].weight.detach()
+    with torch.no_grad():  # as at a steady state without any gradient of the loss
+        state["exp_avg"].copy_(0.5 * w * (1 - 0.9**40))
+        state["exp_avg_sq"].copy_((0.5 * w) ** 2 * (1 - 0.999**40))
+    found = next(m for m in audit(model, tmp_path, optimizer).layer("0").measurements if m.measure == "kernel.decay_slope")
+    assert found.value == pytest.approx(0, abs=1e-6)
+    assert "less the declared decay of 0.5" in found.detail
+    for group in optimizer.param_groups:
+        group["weight_decay"] = 0.0
+    assert audit(model, tmp_path, optimizer).layer("0").value("kernel.decay_slope") < -1

@@ -131,3 +131,52 @@ def test_embeddings_may_tell_where_kernels_do_not(make_audit, exposed):
     audit = make_audit(exposed(1.6, 1.5, 1.7, name="embed", role=Role.EMBEDDING))
     assert isinstance(audit.layers[0], LayerAudit)
     assert detect(audit).exposure.layers == ("embed",)
+
+
+@pytest.mark.parametrize(("share", "gone", "norm", "coupling"), [
+    (0.12, 0.01, Norm.L1, ""),
+    (0.12, 0.9, Norm.L2, "coupled"),
+    (0.02, 0.9, Norm.L2, "coupled"),
+    (0.12, 0.25, None, ""),
+    (0.03, 0.01, None, ""),
+], ids=["L1", "coupled L2", "few, but gone", "between", "chance or activity"])  # fmt: skip
+def test_single_small_weights(make_audit, make_layer, share, gone, norm, coupling):
+    values = {"kernel.scattered_small_fraction": share, "kernel.gone_fraction": gone}
+    found = detect(make_audit(make_layer(shape=(40, 40), values=values)))
+    assert (found.norm if found else None) is norm
+    assert found is None or (found.rung, found.coupling) == ("small weights", coupling)
+
+
+def test_a_few_small_weights_are_too_few(make_audit, make_layer):
+    values = {"kernel.scattered_small_fraction": 0.2, "kernel.gone_fraction": 0.0}
+    assert detect(make_audit(make_layer(shape=(5, 7), values=values))) is None
+
+
+@pytest.mark.parametrize(("chance", "growth", "fires"), [(0.1, 1.2, True), (0.5, 1.2, False), (0.1, 8.0, False)])
+def test_attention_in_balance(make_audit, make_layer, chance, growth, fires):
+    values = {"model.factor_balance_to_chance": chance, "model.growth_median": growth}
+    model = tuple(Measurement(layer="", measure=name, value=value) for name, value in values.items())
+    found = detect(make_audit(make_layer(), model=model))
+    assert (found is not None and found.rung == "factor balance") is fires
+
+
+@pytest.mark.parametrize(("imbalance", "fires"), [(0.004, True), (0.9, False)])
+def test_adapters_in_balance(make_audit, make_layer, imbalance, fires):
+    layer = make_layer(role=Role.ADAPTER, values={"kernel.factor_imbalance": imbalance})
+    assert (detect(make_audit(layer)) is not None) is fires
+
+
+@pytest.mark.parametrize(("slope", "fires"), [(0.001, True), (0.2, False), (-0.5, True)])
+def test_the_slope_of_adam_can_only_exclude_decay(make_audit, make_layer, slope, fires):
+    """0.05 of exposure over 1,000 steps of 1e-3 is a decay of 0.05."""
+    layer = make_layer()
+    kernel = layer.layer.parameters[0]
+    found = Measurement(layer=layer.layer.name, measure="kernel.decay_slope", value=slope, se=0.01)
+    layer = replace(
+        layer,
+        layer=replace(layer.layer, adam=Adam(first=kernel, second=kernel, step=1000)),
+        measurements=(*layer.measurements, found),
+    )
+    seen = detect(make_audit(layer, declared=(decay(0.0, learning_rate=1e-3),)))
+    assert (seen is not None and (seen.site, seen.rung) == (Site.NONE, "decay slope")) is fires
+    assert detect(make_audit(layer)) is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from regaudit.measures import measure
-from regaudit.measures.dosimeters import log_error, peak, uniform_cluster
+from regaudit.measures.dosimeters import log_error, peak, uniform_members
 from regaudit.records import Axis, Role
 
 OUT, IN = Axis.OUT, Axis.IN
@@ -149,7 +149,7 @@ def test_another_usual_initialisation_is_not_read_as_decay(make_layer):
 
 
 def test_too_few_slices_tell_nothing():
-    assert uniform_cluster(np.ones((3, 50))) is None
+    assert uniform_members(np.ones(3), np.ones(3), 50) is None
     assert peak(np.ones(5), 100, 0.0) is None
 
 

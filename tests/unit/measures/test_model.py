@@ -69,3 +69,25 @@ def test_what_no_layer_has_is_left_out(make_layer, kernels):
 def test_rank_correlation_is_the_correlation_of_ranks_that_ties_share(x, ranks):
     y = [float(i) for i in range(len(x))]
     assert rank_correlation([float(v) for v in x], y) == pytest.approx(np.corrcoef(ranks, y)[0, 1])
+
+
+def test_query_key_and_value_output_are_compared_by_their_units(make_layer):
+    """q_j against k_j by rows, v_j against o_:j by a row and a column; a dense output in the module above is found."""
+    rng = np.random.default_rng(0)
+    q, v = rng.standard_normal((8, 16)), rng.standard_normal((8, 16))
+    scales = np.arange(1.0, 9.0)
+    kernels = {
+        "attn.self.query": (q, "query"),
+        "attn.self.key": (np.sqrt(2.0) * q, "key"),
+        "attn.self.value": (v * scales[:, None], "value"),
+        "attn.output.dense": ((rng.standard_normal((16, 8)) / 5), ""),
+    }
+    audits = tuple(
+        measure(make_layer(kernel, name=name, part=part, role=Role.ATTENTION), spectrum="off")
+        for name, (kernel, part) in kernels.items()
+    )
+    values = {m.measure: m.value for m in measure_model(audits)}
+    o = kernels["attn.output.dense"][0]
+    units = np.log((v * scales[:, None] * v * scales[:, None]).sum(1) / (o * o).sum(0))
+    assert values["model.factor_balance"] == pytest.approx(np.log(2))
+    assert values["model.value_output_balance"] == pytest.approx(np.median(np.abs(units)))

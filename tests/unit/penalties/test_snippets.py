@@ -33,7 +33,7 @@ class Tied(nn.Module):
 
 def run(lines, model, x, y):
     names = {"torch": torch, "model": model, "x": x, "y": y, "learning_rate": 0.1}
-    names["loss_fn"] = nn.functional.cross_entropy
+    names |= {"loss_fn": nn.functional.cross_entropy, "optimizer": torch.optim.Adam(model.parameters(), lr=0.1)}
     exec(lines, names)
     return names
 
@@ -47,7 +47,39 @@ def test_lines_compile(site, norm):
 @pytest.mark.parametrize(("site", "norm"), [*EVERY, (Site.NONE, None)])
 def test_torch_lines_run(site, norm):
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    run(torch_lines(site, norm, 0.01), model, torch.randn(5, 3), torch.tensor([0, 1, 0, 1, 1]))
+    x, y = torch.randn(5, 3), torch.tensor([0, 1, 0, 1, 1])
+    lines = torch_lines(site, norm, 0.01)
+    names = run(lines, model, x, y) if site is not Site.KERNEL or norm is Norm.L2 else run_step(lines, model, x, y)
+    loss, expected = names.get("loss"), nn.functional.cross_entropy(model(x), y)
+    added = {
+        Site.BIAS: lambda: sum(measure(norm, b) for b in (model[0].bias, model[2].bias)),
+        Site.ACTIVITY: lambda: (measure(norm, model[0](x).relu()) + measure(norm, model(x))) / 5,
+    }
+    if site in added:
+        assert loss.item() == pytest.approx((expected + 0.01 * added[site]()).item())
+
+
+def measure(norm, a):
+    return a.abs().sum() if norm is Norm.L1 else a.square().sum()
+
+
+def run_step(lines, model, x, y):
+    """Run the lines of a proximal step after a step of Adam, from weights that are all but zero."""
+    nn.init.constant_(model[0].weight, 1e-4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    nn.functional.cross_entropy(model(x), y).backward()
+    optimizer.step()
+    names = {
+        "torch": torch,
+        "model": model,
+        "x": x,
+        "y": y,
+        "loss_fn": nn.functional.cross_entropy,
+        "optimizer": optimizer,
+    }
+    exec(lines, names)
+    assert (model[0].weight == 0).any()
+    return names
 
 
 def test_torch_lines_leave_out_norms_biases_and_tied_tables():

@@ -126,12 +126,16 @@ def test_recurrent_layers_are_divided_by_the_batch(batch_first):
 def test_the_four_projections_of_an_attention_are_layers(batch_first):
     torch.manual_seed(0)
     attention = nn.MultiheadAttention(4, 2, batch_first=batch_first)
-    x, other = (torch.randn(3, 3, 4), torch.randn(3, 3, 4)) if batch_first else (torch.randn(5, 3, 4), torch.randn(6, 3, 4))
+    x, other = (
+        (torch.randn(3, 3, 4), torch.randn(3, 3, 4)) if batch_first else (torch.randn(5, 3, 4), torch.randn(6, 3, 4))
+    )
     penalty = activity(l2=1.0)
     y, _ = attention(x, other, other)
     projected = [
         f.linear(each, w, b)
-        for each, w, b in zip((x, other, other), attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3), strict=True)
+        for each, w, b in zip(
+            (x, other, other), attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3), strict=True
+        )
     ]
     assert penalty(attention).item() == pytest.approx(sum(value(a, 0, 1) for a in (*projected, y)) / 3, rel=1e-5)
     assert activity(l2=1.0, layers="out_proj").penalties[0].covers("out_proj", role="dense")
@@ -342,12 +346,16 @@ def test_penalties_can_be_closed_in_any_order(net, x):
 def test_a_penalty_on_nothing_is_an_error(net, x, site):
     penalty = Penalties(Penalty(site=site, l2=1.0, layers="absent"))
     net(x)
-    with pytest.raises(ConfigError, match=r"finds nothing to act on in Sequential, whose trained parameters are 0\.weight"):
+    with pytest.raises(
+        ConfigError, match=r"finds nothing to act on in Sequential, whose trained parameters are 0\.weight"
+    ):
         penalty(net)
 
 
 def test_groups_for_an_optimizer_are_the_penalty(net, x):
-    penalty = Penalties(Penalty(site="kernel", l2=0.1), Penalty(site="bias", l1=0.05), Penalty(site="kernel", l2=0.05, layers="0"))
+    penalty = Penalties(
+        Penalty(site="kernel", l2=0.1), Penalty(site="bias", l1=0.05), Penalty(site="kernel", l2=0.05, layers="0")
+    )
     other = copy.deepcopy(net)
     grouped = torch.optim.SGD(penalty.parameter_groups(net), lr=0.1)
     plain = torch.optim.SGD(other.parameters(), lr=0.1)
@@ -364,7 +372,10 @@ def test_groups_for_an_optimizer_are_the_penalty(net, x):
 def test_decoupled_decay_is_that_of_adamw(net, x):
     penalty = Penalties(Penalty(site="kernel", l2=0.1))
     other = copy.deepcopy(net)
-    ours, theirs = torch.optim.Adam(net.parameters(), lr=0.1), torch.optim.AdamW(penalty.parameter_groups(other), lr=0.1)
+    ours, theirs = (
+        torch.optim.Adam(net.parameters(), lr=0.1),
+        torch.optim.AdamW(penalty.parameter_groups(other), lr=0.1),
+    )
     for _ in range(3):
         for model, optimizer in ((net, ours), (other, theirs)):
             optimizer.zero_grad()
@@ -377,7 +388,9 @@ def test_decoupled_decay_is_that_of_adamw(net, x):
 
 
 def test_what_is_left_for_the_loss():
-    penalty = Penalties(Penalty(site="kernel", l1=0.1, l2=0.2), Penalty(site="bias", l2=0.3), Penalty(site="activity", l1=0.4))
+    penalty = Penalties(
+        Penalty(site="kernel", l1=0.1, l2=0.2), Penalty(site="bias", l2=0.3), Penalty(site="activity", l1=0.4)
+    )
     assert [(each.site, each.l1, each.l2) for each in penalty.without_l1().penalties] == [
         ("kernel", 0.0, 0.2),
         ("bias", 0.0, 0.3),
@@ -394,3 +407,12 @@ def test_what_is_left_sees_the_same_activities(net, x):
 
 def activity_of(net, x, l2):
     return (value(net[0](x).relu(), 0, l2) + value(net(x), 0, l2)) / len(x)
+
+
+def test_traces_and_exports_are_those_of_the_model_alone(net, x):
+    with activity(l2=1.0) as penalty:
+        net(x)
+        expected = penalty(net).item()
+        exported = torch.export.export(net, (x,))
+        assert penalty(net).item() == expected
+    assert "clone" not in exported.graph_module.code

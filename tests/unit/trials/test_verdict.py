@@ -1,0 +1,100 @@
+"""The verdict: what is noise is called so, and gains carry the error of rows and seeds."""
+
+import numpy as np
+import pytest
+
+from regaudit.records import Norm, Site
+from regaudit.trials.search import Found
+from regaudit.trials.verdict import Reference, compared, is_clear, outcomes
+from regaudit.trials.words import sentences, warnings
+
+ROWS = 50
+
+
+@pytest.fixture
+def found(run, arm):
+    """A search whose winner has known losses in full, once for each entry."""
+
+    def make(winner, none=None, *, is_shifted=False, edge=False):
+        runs = [run(losses, "kernel", "l2", 0.1, seed=i) for i, losses in enumerate(winner)]
+        runs += [run(losses, seed=i) for i, losses in enumerate(none or [])]
+        return Found(winner=arm("kernel", "l2", 0.1), runs=tuple(runs), finals=(), is_shifted=is_shifted, edge=edge)
+
+    return make
+
+
+def noise(seed, mean, spread=0.5):
+    return mean + spread * np.random.default_rng(seed).normal(size=ROWS)
+
+
+def clear(found, base, constant=10.0):
+    reference = Reference(base=base, constant=np.full(ROWS, constant))
+    return is_clear(found, reference, compared(base, [np.array(r.losses) for r in found.runs if r.job.arm == found.winner]))
+
+
+def test_a_gain_is_that_of_the_rows():
+    base, winner = noise(0, 2.0), noise(1, 1.0)
+    gains = base - winner
+    both = compared(base, [winner])
+    assert both.gain == pytest.approx(gains.mean())
+    assert both.gain_se == pytest.approx(gains.std(ddof=1) / ROWS**0.5)
+
+
+def test_the_spread_over_seeds_counts():
+    base = np.ones(ROWS)
+    both = compared(base, [np.full(ROWS, 0.4), np.full(ROWS, 0.6)])
+    assert both.gain_se == pytest.approx(np.std([0.4, 0.6], ddof=1) / 2**0.5)
+
+
+def test_a_clear_gain_is_a_change(found):
+    assert clear(found([noise(1, 1.0)]), noise(0, 2.0))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_difference_at_all_is_no_change(found, seed):
+    base = noise(seed, 1.0)
+    assert not clear(found([base]), base)
+
+
+def test_a_loss_is_no_change(found):
+    assert not clear(found([noise(1, 2.0)]), noise(0, 1.0))
+
+
+def test_on_other_rows_no_better_than_a_constant_is_no_change(found):
+    """As with permuted validation labels, where the strongest penalty loses least."""
+    collapsed, memorised = [noise(1, 1.1, 0.1)], noise(0, 8.0)
+    assert not clear(found(collapsed, is_shifted=True), memorised, constant=1.0)
+    assert clear(found(collapsed, is_shifted=True), memorised, constant=1.3)
+    assert clear(found(collapsed), memorised, constant=1.0)
+
+
+def test_gains_over_no_penalty_are_paired(found):
+    none = noise(1, 1.5)
+    made = outcomes(found([none - 0.25], [none]))
+    best = next(each for each in made if each.norm is Norm.L2)
+    assert best.gain == pytest.approx(0.25)
+    assert best.gain_se == pytest.approx(0.0, abs=1e-12)
+    assert next(each for each in made if each.site is Site.NONE).gain is None
+
+
+def test_a_training_that_diverged_has_no_loss(found):
+    best = next(each for each in outcomes(found([noise(1, 1.0), ()])) if each.norm is Norm.L2)
+    assert best.loss is None
+    assert best.trainings == 2
+
+
+def test_the_verdict_names_its_estimand_and_its_noise(found):
+    made = found([noise(1, 1.0)])
+    said = list(sentences(made, "retrain", compared(noise(0, 1.05), [noise(1, 1.0)]), is_change=False))
+    assert "kernel L2 0.1" in said[0]
+    assert "50 rows, 1 training" in said[0]
+    assert "beyond the noise" in said[1]
+    assert "(retrain)" in said[-1]
+
+
+def test_limits_are_said(found):
+    said = " ".join(warnings(found([noise(1, 1.0)], is_shifted=True, edge=True), 50, is_confirmed=False))
+    for words in ("50 rows", "trained in full once", "used up", "edge", "another distribution"):
+        assert words in said
+    fewer = " ".join(warnings(found([noise(1, 1.0)]), 1000, is_confirmed=True))
+    assert all(words not in fewer for words in ("1,000 rows", "once", "edge", "another distribution"))
