@@ -471,6 +471,8 @@ class Response:
         shrinkage: Predicted sum of squares of the kernels, over that without a penalty.
         sensitivity: Predicted rms change of the output under noise on the inputs, over that without a penalty.
         method: How it was predicted, in a word (`screened`, `retrained`).
+        layer: The only layer that was trained, where the network is too large; "" for all.
+        dropped_inputs: Inputs of the model all of whose weights are predicted to be about zero, by number.
     """
 
     site: Site
@@ -486,6 +488,8 @@ class Response:
     shrinkage: float | None = None
     sensitivity: float | None = None
     method: str = ""
+    layer: str = ""
+    dropped_inputs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,11 @@ from regaudit.records import Norm, Site
 if TYPE_CHECKING:
     from regaudit.effects.base import Subject
 
-# Of 420 small networks without a penalty on kernels one had 0.028 and the others less, of 60 with kernel L1 half have more
-# than 0.05; normal weights have 0.008.
+# Of 300 small networks without a penalty on kernels none had more than 0.028, of 60 with kernel L1 25 have more than 0.05;
+# normal weights have 0.008. The limits were chosen on these networks.
 MANY = 0.05
 LEAST = 8  # weights
-# Below 1e-5 of the rms are, of the small ones, at most 0.05 with L1, 0.35 and more with coupled L2, none without either.
+# Of the small ones at most 0.05 are below 1e-5 of the rms with L1, mostly 0.4 to 1 with coupled L2, none without either.
 L1_BELOW = 0.15
 COUPLED_ABOVE = 0.35
 COUPLED_MANY = 0.015  # small ones; chance leaves 8e-6 of the weights below 1e-5 of the rms

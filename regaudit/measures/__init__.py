@@ -70,6 +70,7 @@ def measure(layer: Layer, *, spectrum: str = "auto", engine: Engine = NUMPY) -> 
     Args:
         layer: The layer; its parameters are read in bounded memory.
         spectrum: Which spectra to compute: "auto" (what takes seconds), "full" (what memory allows), "off".
+        engine: How to sum.
 
     Returns:
         The layer with a measurement or a skip for each measure of each parameter that it has.

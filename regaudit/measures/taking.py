@@ -33,11 +33,11 @@ class Taken:
             except NotMeasurable as reason:
                 self.skips.append(Skip(layer=self.layer, measure=measure.name, reason=str(reason)))
                 continue
-            found = _as_estimate(value)
-            if math.isfinite(found.value):
-                self.measurements.append(_measurement(self.layer, measure.name, found))
-            else:
+            found = _measurement(self.layer, measure.name, value)
+            if found is None:
                 self.skip((measure,), "too large for a double")
+            else:
+                self.measurements.append(found)
 
     def has(self, measure: str) -> bool:
         """Return whether a measure was taken."""
@@ -48,20 +48,22 @@ class Taken:
         self.skips.extend(Skip(layer=self.layer, measure=each.name, reason=reason) for each in measures)
 
 
-def _as_estimate(value: Value) -> Estimate:
-    if isinstance(value, Estimate):
-        return value
-    number, detail = value if isinstance(value, tuple) else (value, "")
-    return Estimate(value=number, detail=detail)
-
-
-def _measurement(layer: str, measure: str, found: Estimate) -> Measurement:
+def _measurement(layer: str, measure: str, value: Value) -> Measurement | None:
+    """Return a value as a measurement; None where it is no finite number."""
+    detail = ""
+    if isinstance(value, tuple):
+        value, detail = value
+    if not isinstance(value, Estimate):
+        number = float(value)
+        return Measurement(layer=layer, measure=measure, value=number, detail=detail) if math.isfinite(number) else None
+    if not math.isfinite(value.value):
+        return None
     return Measurement(
         layer=layer,
         measure=measure,
-        value=float(found.value),
-        detail=found.detail,
-        se=found.se,
-        low=found.low,
-        high=found.high,
+        value=float(value.value),
+        detail=value.detail,
+        se=value.se,
+        low=value.low,
+        high=value.high,
     )

@@ -126,6 +126,10 @@ class Loss:
     per_example: Callable[[Tensor, Tensor], Tensor]
 
 
+def _silent(done: int, total: int, what: str) -> None:
+    """Report no progress."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Session:
     """What every probe takes: the model, its layers, the data, and how to draw random numbers.
@@ -139,6 +143,7 @@ class Session:
         seed: Of every estimator.
         batch_size: Examples that are run at once.
         estimand: Whether penalties are for the next training from scratch (retrain) or from these weights on (resume).
+        progress: Called as `progress(done, total, what)` by probes that take long.
     """
 
     runner: Runner
@@ -149,6 +154,7 @@ class Session:
     seed: int = 0
     batch_size: int = 256
     estimand: str = "retrain"
+    progress: Callable[[int, int, str], None] = _silent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,15 +9,17 @@ distribution, they alone judge. The user's recipe is not known, so every outcome
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from regaudit.probes.arms import NO_PENALTY, Arm, grid, neighbours
 from regaudit.probes.base import Probe, Probed
+from regaudit.probes.effort import ALONE, EFFORTS, SMALL, Effort, one_thread, work_of
+from regaudit.probes.last_layer import last_layer
 from regaudit.probes.retraining import Pool, Retraining
 from regaudit.probes.splits import crossed, is_shifted, same
 from regaudit.probes.user_code import is_out_of_memory
-from regaudit.records import Response, Role, Skip
+from regaudit.records import Norm, Response, Site, Skip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,42 +29,16 @@ if TYPE_CHECKING:
 
 SCREENED = "screened"  # how a response was predicted: by the first, shorter trainings
 RETRAINED = "retrained"  # or by the second, longer ones, which decide
-TOO_LARGE = "{work:.2g} products for an example: too many to train the network anew; `regaudit trial` measures instead"
-NOT_STACKED = "the network cannot be trained in a stack: {reason}"
+TOO_LARGE = "{work:.2g} products for an example are too many to train the network anew, and {reason}; `regaudit trial` measures"
+NOT_TRAINED = "the network cannot be trained here: {reason}"
+ONE_BY_ONE = "The network cannot be trained in a stack: fewer penalties were tried, one after the other, in fewer steps."
 TOO_FEW = "needs at least {needed} labelled rows, found {found}"
 SHIFTED = "The validation rows are of another distribution than the training rows: they alone judge the penalties."
 LEAST_ROWS: Final = 16
 _SHOWN = 120  # characters of torch's own message
-_STACKED_CONV = 3  # convolutions stack badly: so many times the work of a dense layer's
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effort:
-    """How much is trained.
-
-    Args:
-        few: Only the likeliest penalties.
-        replicas: Networks for each penalty.
-        steps: Of the first trainings.
-        best: How many of the best go on.
-        longer: Steps of the second trainings.
-        batch: Examples of one step.
-    """
-
-    few: bool
-    replicas: int
-    steps: int
-    best: int
-    longer: int
-    batch: int
-
-
-# By products of weight and input for an example. Together the trainings of a row cost one to two trainings of 600 steps.
-EFFORTS: Final[tuple[tuple[float, Effort], ...]] = (
-    (5e3, Effort(few=False, replicas=2, steps=75, best=4, longer=170, batch=64)),
-    (1e5, Effort(few=True, replicas=2, steps=60, best=3, longer=80, batch=32)),
-    (1e7, Effort(few=True, replicas=1, steps=60, best=2, longer=60, batch=32)),
-)
+# What starts at 0 is held there until it has grown: 170 steps showed a strong bias penalty as the best for a network for which
+# it was the worst, 500 did not, nor did they lose any of three networks for which it was right.
+_LATE: Final = 3
 
 
 def respond(session: Session) -> Probed:
@@ -82,38 +58,75 @@ def respond(session: Session) -> Probed:
     rows = len(session.train)
     if rows < LEAST_ROWS:
         return _skipped(TOO_FEW.format(needed=LEAST_ROWS, found=rows))
-    work = _work(session)
+    work = work_of(session)
     effort = next((each for most, each in EFFORTS if work <= most), None)
     if effort is None:
-        return _skipped(TOO_LARGE.format(work=work))
-    trial = Trial(session, effort)
+        return _last_layer(session, work)
+    with one_thread(is_wanted=work <= SMALL):
+        return _tried(session, effort, work)
+
+
+def _tried(session: Session, effort: Effort, work: float) -> Probed:
+    """Return the responses; of networks that cannot be stacked, of fewer trainings one after the other."""
     try:
-        screened = trial.screen()
+        return _trained(Trial(session, effort))
     except RuntimeError as error:  # what torch.func does not know: recurrent layers, data-dependent control flow
         if is_out_of_memory(error):
             raise
-        return _skipped(NOT_STACKED.format(reason=" ".join(str(error).split())[:_SHOWN]))
-    return Probed(responses=(*trial.refine(screened), *screened), notes=(SHIFTED,) if trial.shifted else ())
+    if work > SMALL:
+        return _last_layer(session, work)
+    try:
+        found = _trained(Trial(session, ALONE, stacked=False))
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        return _skipped(NOT_TRAINED.format(reason=" ".join(str(error).split())[:_SHOWN]))
+    return replace(found, notes=(ONE_BY_ONE, *found.notes))
+
+
+def _trained(trial: Trial) -> Probed:
+    screened = trial.screen()
+    responses = (*trial.refine(screened), *screened)
+    return Probed(responses=responses, notes=(SHIFTED,) if trial.shifted and not trial.on_val else ())
+
+
+def _last_layer(session: Session, work: float) -> Probed:
+    """Return the responses of the last layer alone, trained on what comes to it; or why there are none."""
+    head = last_layer(session, work)
+    if isinstance(head, str):
+        return _skipped(TOO_LARGE.format(work=work, reason=head))
+    with one_thread(is_wanted=True):
+        found = _trained(Trial(head, EFFORTS[0][1], on_val=True))
+    name = head.layers[0].name
+    return replace(found, responses=tuple(replace(each, layer=name) for each in found.responses))
 
 
 class Trial:
-    """The trainings of one session."""
+    """The trainings of one session.
 
-    def __init__(self, session: Session, effort: Effort) -> None:
+    Args:
+        session: With labels and a loss.
+        effort: How much is trained.
+        stacked: All networks at once.
+        on_val: Only the validation rows judge.
+    """
+
+    def __init__(self, session: Session, effort: Effort, *, stacked: bool = True, on_val: bool = False) -> None:
         self.session = session
         self.effort = effort
         self.pool = _pool(session)
         self.rows = len(session.train), len(self.pool.labels) - len(session.train)
-        self.network = Retraining(session, effort.batch)
-        self.shifted = False
+        self.network = Retraining(session, effort.batch, stacked=stacked)
+        self.on_val = on_val
+        self.shifted = on_val
         self.base = _base_losses(session)
 
     def screen(self) -> tuple[Response, ...]:
         """Return the responses to the coarse grid."""
         arms = grid(few=self.effort.few)
-        splits = crossed(*self.rows, self.effort.replicas, self.session.seed)
+        splits = self._splits(self.effort.replicas, self.session.seed)
         outcome = self._outcome(arms, splits, self.effort.steps, 0)
-        self.shifted = outcome.is_shifted
+        self.shifted = self.on_val or outcome.is_shifted
         return self._responses(outcome, SCREENED)
 
     def refine(self, screened: Sequence[Response]) -> tuple[Response, ...]:
@@ -122,8 +135,18 @@ class Trial:
         best = ranked[: self.effort.best]
         arms = (NO_PENALTY, *best, *neighbours(best[0], ranked))
         replicas = max(1, len(screened) * self.effort.replicas // len(arms))
-        splits = same(*self.rows, replicas) if self.shifted else crossed(*self.rows, replicas, self.session.seed + 1)
-        return self._responses(self._outcome(arms, splits, self.effort.longer, self.effort.replicas), RETRAINED)
+        splits = self._splits(replicas, self.session.seed + 1)
+        late = _LATE if best[0].site is Site.BIAS else 1
+        found = self._refined(arms, splits, late)
+        is_bias = min(found, key=lambda each: each.loss).site is Site.BIAS
+        return self._refined(arms, splits, _LATE) if is_bias and late != _LATE else found
+
+    def _splits(self, replicas: int, seed: int) -> tuple[Split, ...]:
+        return same(*self.rows, replicas) if self.shifted else crossed(*self.rows, replicas, seed)
+
+    def _refined(self, arms: Sequence[Arm], splits: Sequence[Split], times: int) -> tuple[Response, ...]:
+        outcome = self._outcome(arms, splits, times * self.effort.longer, self.effort.replicas)
+        return self._responses(outcome, RETRAINED)
 
     def _outcome(self, arms: Sequence[Arm], splits: Sequence[Split], steps: int, first: int) -> Outcome:
         seeds = [self.session.seed + first + replica for replica in range(len(splits))]
@@ -135,6 +158,7 @@ class Trial:
             splits=tuple(splits),
             losses=losses,
             kernels=kernels,
+            inputs=self.network.inputs(weights),
             changes=self.network.changes(weights, splits[0], self.pool),
         )
 
@@ -163,6 +187,7 @@ class Trial:
                 shrinkage=_ratio(norms, i),
                 sensitivity=None if changes is None else _ratio(changes, i),
                 method=method,
+                dropped_inputs=outcome.dropped(i) if (arm.site, arm.norm) == (Site.KERNEL, Norm.L1) else (),
             )
             for i, arm in enumerate(outcome.arms)
         )
@@ -186,6 +211,7 @@ class Outcome:
         splits: The rows of each replica.
         losses: For each replica the losses of its held-out rows, (arms, rows).
         kernels: (arms, replicas, weights).
+        inputs: The largest weight of each input, (arms, replicas, inputs); None where the first kernel is none of a dense layer.
         changes: Rms change of the output under noise on the inputs, (arms,); None where inputs are no numbers.
     """
 
@@ -193,6 +219,7 @@ class Outcome:
     splits: tuple[Split, ...]
     losses: list[Tensor]
     kernels: Tensor
+    inputs: Tensor | None
     changes: Tensor | None
 
     @property
@@ -205,8 +232,19 @@ class Outcome:
 
     def near_zero(self) -> Tensor:
         """Return for each arm the share of kernel weights below 1% of the unpenalised kernels' rms, (arms,)."""
-        threshold = 0.01 * self.kernels[0].square().mean().sqrt()
-        return (self.kernels.abs() < threshold).float().mean((1, 2))
+        return (self.kernels.abs() < self.threshold).float().mean((1, 2))
+
+    @property
+    def threshold(self) -> Tensor:
+        """Below this a weight is about zero: 1% of the rms without a penalty."""
+        return 0.01 * self.kernels[0].square().mean().sqrt()
+
+    def dropped(self, arm: int) -> tuple[int, ...]:
+        """Return the inputs all of whose weights are about zero in most replicas."""
+        if self.inputs is None:
+            return ()
+        largest = self.inputs[arm].median(0).values
+        return tuple((largest < self.threshold).nonzero().flatten().tolist())
 
     def squared_norm(self) -> Tensor:
         """Return for each arm the sum of squares of the kernels, (arms,)."""
@@ -261,27 +299,6 @@ def _base_losses(session: Session) -> Tensor | None:
     with torch.no_grad():
         pieces = [session.loss.per_example(session.runner(x), y) for x, y in session.val.batches(session.batch_size)]
     return torch.cat(pieces)
-
-
-def _work(session: Session) -> float:
-    """Return the products of weight and input that one example takes, convolutions counted for what they cost in a stack."""
-    import torch
-
-    from regaudit.probes.observing import observe
-
-    inputs = {name: each[:1] for name, each in session.train.inputs.items()}
-    with torch.no_grad():
-        _, seen = observe(session.runner, inputs)
-    parameters = dict(session.runner.network.named_parameters())
-    roles = {layer.name: layer.role for layer in session.layers}
-    total = 0.0
-    for name, each in seen.items():
-        if each.place.kernel in parameters and roles.get(name) not in {Role.EMBEDDING, Role.POSITIONAL}:
-            kernel = parameters[each.place.kernel]
-            units = each.linear.shape[each.place.channel_axis]
-            factor = _STACKED_CONV if roles.get(name) in {Role.CONV, Role.DEPTHWISE, Role.CONV_TRANSPOSE} else 1
-            total += factor * kernel.numel() * each.linear.numel() / units
-    return total
 
 
 def _skipped(reason: str) -> Probed:

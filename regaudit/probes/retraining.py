@@ -56,11 +56,13 @@ class Retraining:
     Args:
         session: With the model, its layers and the loss.
         batch: Examples of one step.
+        stacked: All at once; else one after the other, for networks that `torch.func.vmap` cannot take.
     """
 
-    def __init__(self, session: Session, batch: int) -> None:
+    def __init__(self, session: Session, batch: int, *, stacked: bool = True) -> None:
         self.session = session
         self.batch = batch
+        self.stacked = stacked
         self.runner = replace(session.runner, network=_trainable(session.runner.network))
         self.loss: Loss = session.loss  # type: ignore[assignment]  # the probe needs labels
         parameters = dict(self.runner.network.named_parameters())
@@ -98,6 +100,7 @@ class Retraining:
         first, second = torch.zeros_like(weights), torch.zeros_like(weights)
         with torch.no_grad():
             for step in range(steps):
+                self.session.progress(step, steps, f"probe response: step {step} of {steps}, {len(members)} networks")
                 slope = self._slope(weights, activity, *pool.rows(next(batches)[replica]))
                 slope.addcmul_(square, weights).addcmul_(linear, weights.sign())
                 first.lerp_(slope, 1 - _BETAS[0])
@@ -106,6 +109,21 @@ class Retraining:
                 size = 0.5 * (1 + math.cos(math.pi * step / steps)) / (1 - _BETAS[0] ** (step + 1))
                 weights.sub_((first / scale).mul_(rates * size))
         return weights[: len(arms) * len(seeds)].reshape(len(arms), len(seeds), -1)
+
+    def inputs(self, weights: Tensor) -> Tensor | None:
+        """Return the largest absolute weight of each of the network's inputs, (arms, replicas, inputs).
+
+        None where the first layer is no dense layer on the one input of the model.
+
+        Args:
+            weights: (arms, replicas, parameters).
+        """
+        given, first = list(self.session.train.inputs.values()), self.runner.places[0].kernel if self.runner.places else ""
+        shape = self.shapes.get(first, ())
+        if len(given) != 1 or given[0].ndim != 2 or len(shape) != 2 or shape[1] != given[0].shape[1]:
+            return None
+        kernels = weights.split(self.sizes, 2)[list(self.shapes).index(first)]
+        return kernels.unflatten(2, tuple(shape)).abs().amax(2)
 
     def losses(self, weights: Tensor, splits: Sequence[Split], pool: Pool) -> list[Tensor]:
         """Return for each replica the loss of each held-out row, (arms, rows).
@@ -120,7 +138,7 @@ class Retraining:
                 context = split.train if self.has_batch_norm else split.train[:0]
                 inputs, labels = pool.rows(torch.cat([context, split.held]))
                 one = partial(self._losses, inputs=inputs, labels=labels)
-                found.append(torch.vmap(one)(weights[:, replica])[:, len(context) :])
+                found.append(self._each(one, weights[:, replica])[:, len(context) :])
             return found
 
     def changes(self, weights: Tensor, split: Split, pool: Pool) -> Tensor | None:
@@ -143,7 +161,14 @@ class Retraining:
             return (plain - moved).square().mean().sqrt()
 
         with torch.no_grad(), differentiable(self.runner.network):
-            return torch.vmap(change)(weights[:, 0])
+            return self._each(change, weights[:, 0])
+
+    def _each(self, function: Callable[[Tensor], Tensor], members: Tensor) -> Tensor:
+        """Return a function of each member, stacked."""
+        import torch
+
+        found: Tensor = torch.vmap(function)(members) if self.stacked else torch.stack([function(w) for w in members])
+        return found
 
     def _losses(self, weights: Tensor, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
         return self.loss.per_example(run(self.runner, inputs, self._named(weights)), labels)
@@ -152,6 +177,8 @@ class Retraining:
         """Return as many members as the traced step takes, the last one repeated."""
         import torch
 
+        if not self.stacked:
+            return members
         self._size = self._size or len(members)
         return members[torch.arange(self._size).clamp(max=len(members) - 1)]
 
@@ -167,6 +194,8 @@ class Retraining:
 
     def _slope(self, weights: Tensor, activity: Tensor, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
         """Return the gradient of every member's loss and activity penalty."""
+        if not self.stacked:
+            return self._slopes(weights, activity, inputs, labels)
         import torch
         from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -179,6 +208,18 @@ class Retraining:
             with differentiable(self.runner.network):
                 self._gradient = make_fx(gradient)(weights, activity, inputs, labels)
         return self._gradient(weights, activity, inputs, labels)
+
+    def _slopes(self, weights: Tensor, activity: Tensor, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
+        """Return the same, one member after the other."""
+        import torch
+
+        found = []
+        with differentiable(self.runner.network):
+            for i in range(len(weights)):
+                w = weights[i].clone().requires_grad_()
+                loss = self._objective(w, activity[i], {name: each[i] for name, each in inputs.items()}, labels[i])
+                found.append(torch.autograd.grad(loss, w)[0])
+        return torch.stack(found)
 
     def _objective(self, weights: Tensor, activity: Tensor, inputs: dict[str, Tensor], labels: Tensor) -> Tensor:
         import torch

@@ -52,6 +52,7 @@ def run(
         torch.manual_seed(probing.seed)
         runner = open_runner(checkpoint, layers, probing, device)
         session, notes = opened(runner, checkpoint.path, layers, probing)
+        session = replace(session, progress=progress)
         parts = []
         for done, each in enumerate(probes):
             progress(done, len(probes), f"probe {each.name}")

@@ -6,14 +6,14 @@ schema. Numbers are finite always; what could not be measured is among the `skip
 
 from __future__ import annotations
 
-import io
-import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regaudit.reports import trial_fields
 from regaudit.reports.base import Report, Reporter
 from regaudit.reports.folding import shape_of
+from regaudit.reports.json_text import acceptable, rounded, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = "1.0"
 SCHEMA = Path(__file__).parent / "schema" / f"report-{SCHEMA_VERSION}.schema.json"
 
-# Enough to tell float32 values apart (9) and to compare reports; fewer than where platforms begin to differ (13).
-SIGNIFICANT_DIGITS = 12
 DRAWN_DIGITS = 4  # of what is only drawn
 
 Object = dict[str, Any]
@@ -33,9 +31,7 @@ Object = dict[str, Any]
 
 def render(report: Report) -> bytes:
     """Return the whole report as one JSON document: sorted keys, ASCII, finite numbers, a trailing newline."""
-    text = io.StringIO()  # json.dumps would hold every token of the text at once: 0.5 GB for 10,000 layers
-    json.dump(plain(document(report)), text, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=True)
-    return text.getvalue().encode("ascii") + b"\n"
+    return written(document(report)).encode("ascii") + b"\n"
 
 
 def document(report: Report) -> Object:
@@ -82,17 +78,12 @@ REPORTER = Reporter(name="json", suffixes=(".json",), render=render)
 def plain(value: object) -> object:
     """Return the value with floats rounded and text that every JSON reader accepts."""
     if isinstance(value, dict):
-        return {_text(key): plain(each) for key, each in value.items()}
+        return {acceptable(key): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [plain(each) for each in value]
-    if isinstance(value, float) and not value.is_integer():
-        return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
-    return _text(value) if isinstance(value, str) else value
-
-
-def _text(text: str) -> str:
-    # A lone surrogate may be written as \ud800, but strict readers refuse the document (RFC 8259, section 8.2)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, float) and math.isfinite(value):
+        return rounded(value)
+    return acceptable(value) if isinstance(value, str) else value
 
 
 def _input(source: records.Input) -> Object:
@@ -235,6 +226,8 @@ def _response(response: records.Response) -> Object:
         "shrinkage": response.shrinkage,
         "sensitivity": response.sensitivity,
         "method": response.method,
+        "layer": response.layer,
+        "dropped_inputs": list(response.dropped_inputs),
     }
 
 

@@ -282,6 +282,8 @@ def _response(f: Fields) -> Response:
         shrinkage=f.maybe("shrinkage"),
         sensitivity=f.maybe("sensitivity"),
         method=f.text("method"),
+        layer=f.text("layer"),
+        dropped_inputs=f.counts("dropped_inputs"),
     )
 
 

@@ -254,7 +254,9 @@ def test_a_declared_coupled_decay_is_taken_out_of_the_moments(data, tmp_path):
     with torch.no_grad():  # as at a steady state without any gradient of the loss
         state["exp_avg"].copy_(0.5 * w * (1 - 0.9**40))
         state["exp_avg_sq"].copy_((0.5 * w) ** 2 * (1 - 0.999**40))
-    found = next(m for m in audit(model, tmp_path, optimizer).layer("0").measurements if m.measure == "kernel.decay_slope")
+    found = next(
+        m for m in audit(model, tmp_path, optimizer).layer("0").measurements if m.measure == "kernel.decay_slope"
+    )
     assert found.value == pytest.approx(0, abs=1e-6)
     assert "less the declared decay of 0.5" in found.detail
     for group in optimizer.param_groups:

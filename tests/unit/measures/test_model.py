@@ -9,6 +9,7 @@ import pytest
 
 from regaudit.measures import measure, measure_model
 from regaudit.measures.model import rank_correlation
+from regaudit.records import Role
 
 
 @pytest.fixture

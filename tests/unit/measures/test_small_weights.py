@@ -16,9 +16,7 @@ def slow(kernel):
     rms = np.sqrt(np.mean(kernel**2))
     rows, columns = np.sqrt(np.mean(kernel**2, axis=1)), np.sqrt(np.mean(kernel**2, axis=0))
     counts = [
-        abs(kernel[j, i]) * rms < 0.01 * rows[j] * columns[i]
-        for j, i in np.ndindex(kernel.shape)
-        if kernel[j, i] != 0
+        abs(kernel[j, i]) * rms < 0.01 * rows[j] * columns[i] for j, i in np.ndindex(kernel.shape) if kernel[j, i] != 0
     ]
     return np.mean(counts)
 

@@ -207,6 +207,9 @@ class TestPrecedence:
         (notice,) = project("", environment={name: "1"}).notices
         assert name in notice
 
+    def test_the_variables_of_the_github_action_are_its_own(self, project):
+        assert project("", environment={"REGAUDIT_ACTION_INPUTS": "x"}).notices == ()
+
     @pytest.mark.parametrize(
         ("name", "value"), [("REGAUDIT_PRESET", "al"), ("REGAUDIT_FAIL_ON_STALE", "maybe"), ("REGAUDIT_NO_CONFIG", "x")]
     )

@@ -65,7 +65,8 @@ def test_on_other_rows_no_better_than_a_constant_is_no_change(found):
     collapsed, memorised = [noise(1, 1.1, 0.1)], noise(0, 8.0)
     assert not clear(found(collapsed, is_shifted=True), memorised, constant=1.0)
     assert clear(found(collapsed, is_shifted=True), memorised, constant=1.3)
-    assert clear(found(collapsed), memorised, constant=1.0)
+    assert clear(found(collapsed), memorised, constant=1.09)
+    assert not clear(found(collapsed), memorised, constant=1.0)
 
 
 def test_gains_over_no_penalty_are_paired(found):
