@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
-SPECTRUM_CHOICES = ("auto", "full", "off")
+SPECTRUM_CHOICES = ("auto", "full", "fast", "off")
 FAIL_ON_CHOICES = ("error", "warn", "never")
 PRESETS = ("recommended", "publish", "all")
 LEVELS = ("off", "info", "warn", "error")
@@ -43,6 +43,7 @@ class Probing:
         activation: What lies between the layers of a plain stack; "" if not given.
         trust: Whether a Keras file may construct the classes that it names.
         estimand: One of `ESTIMANDS`: whether penalties are for a training from scratch, or from these weights on.
+        explain: Names of layers whose response to penalties is predicted; `Options.explain` sets it.
     """
 
     model: str = ""
@@ -56,6 +57,7 @@ class Probing:
     activation: str = ""
     trust: bool = False
     estimand: str = "retrain"
+    explain: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant.
@@ -136,7 +138,8 @@ class Options:
     """How to audit.
 
     Args:
-        spectrum: auto measures the spectra of matrices that take seconds, full of all, off of none.
+        spectrum: auto computes the spectra that take seconds and estimates others, full computes all, fast estimates those
+            of large matrices, off measures none.
         tensors: Also list every tensor as the file has it.
         probing: How to run the model; None to look at weights alone.
         trying: How to train it; None for no trial.
@@ -144,7 +147,9 @@ class Options:
         objective: One of `OBJECTIVES`: what a recommended penalty is for.
         limits: Other values for limits on what a file may ask for, by the names that `regaudit doctor` lists.
         thresholds: Other numbers for rules to compare with, by a rule's code and the keys that `regaudit rule` shows.
+        operator_norm: Side of the images on which to measure the norm of convolutions as operators; 0 for none.
         threads: How many layers to measure at once; 0 for one on each processor. No number depends on it.
+        explain: Names of layers to explain: what the data pull at, and what penalties would do.
     """
 
     spectrum: str = "auto"
@@ -155,7 +160,9 @@ class Options:
     objective: str = "accuracy"
     limits: Mapping[str, int] = field(default_factory=dict)
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    operator_norm: int = 0
     threads: int = 0
+    explain: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

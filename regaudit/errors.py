@@ -50,3 +50,7 @@ class MissingExtra(CheckpointError):
             f"reading this format needs the package {package}",
             f"Install it with: pip install 'regaudit[{extra}]'",
         )
+
+
+class PluginError(CheckpointError):
+    """A plugin cannot be loaded, or failed: what it would have said is missing, and the run is incomplete."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -20,12 +21,14 @@ from regaudit.errors import ConfigError
 from regaudit.layers import Grouping, group
 from regaudit.layers.history import with_idle, with_moments, with_scheme, with_start, with_unused
 from regaudit.measures import measure, measure_model, tensor_statistics
+from regaudit.measures.explained import explained
 from regaudit.measures.sums import chosen
 from regaudit.measures.threads import in_order, worth
 from regaudit.recommend import recommend
 from regaudit.records import (
     Audit,
     Coverage,
+    Explanation,
     Input,
     Layer,
     LayerAudit,
@@ -41,12 +44,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from regaudit.config import Probing
     from regaudit.probes.merging import Ran
     from regaudit.trials.measuring import Tried
     from regaudit.trials.runs import Told
 
 Progress: TypeAlias = Callable[[int, int, str], None]
+
+NAMED = 3  # layers that an error names where none is like the one that was asked for
 
 
 def audit(
@@ -65,7 +69,7 @@ def audit(
 
     Raises:
         CheckpointError: The input is missing, unreadable, corrupt, unsafe or of an unknown format.
-        ConfigError: `options.limits` names no limit, or one that is fixed.
+        ConfigError: `options.limits` names no limit, or one that is fixed; or `options.explain` no layer.
 
     Example:
         >>> import regaudit
@@ -77,13 +81,14 @@ def audit(
     started = time.perf_counter()
     with applied(options.limits), open_checkpoint(path) as checkpoint, ExitStack() as stack:
         grouping = group(checkpoint)
+        explanations = _explained(grouping.layers, options.explain)
         tried = _tried(checkpoint, grouping.layers, options, told) if options.trying else None
-        probed = _probed(checkpoint, grouping.layers, options.probing, progress) if options.probing and not tried else None
+        probed = _probed(checkpoint, grouping.layers, options, progress) if options.probing and not tried else None
         layers = _measured(stack.enter_context(_informed(checkpoint, grouping, options, probed)), options, progress)
         overall = measure_model(layers)
         tensors = _tensors(checkpoint, grouping) if options.tensors else ()
         result = _assembled(checkpoint, grouping, layers, tensors)
-    result = replace(result, model=overall, objective=options.objective)
+    result = replace(result, model=overall, objective=options.objective, explanations=explanations)
     result = _with_probes(result, probed) if probed else result
     result = _with_trial(result, tried) if tried else result
     result = replace(result, effects=see(result))
@@ -112,10 +117,25 @@ def _informed(
             yield with_start(layers, group(start).layers)
 
 
-def _probed(checkpoint: Checkpoint, layers: tuple[Layer, ...], probing: Probing, progress: Progress) -> Ran:
+def _explained(layers: tuple[Layer, ...], names: tuple[str, ...]) -> tuple[Explanation, ...]:
+    """Return what the weights say of the layers that the user named.
+
+    Raises:
+        ConfigError: There is no such layer.
+    """
+    known = {each.name: each for each in layers}
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, cutoff=0.4) or list(known)[:NAMED]
+            raise ConfigError(f"--explain {name}: no such layer; there are {', '.join(near)}")
+    return tuple(explained(known[name]) for name in dict.fromkeys(names))
+
+
+def _probed(checkpoint: Checkpoint, layers: tuple[Layer, ...], options: Options, progress: Progress) -> Ran:
     from regaudit.probes import probe  # who does not run the model does not pay for it
 
-    return probe(checkpoint, layers, probing, progress)
+    assert options.probing
+    return probe(checkpoint, layers, replace(options.probing, explain=options.explain), progress)
 
 
 def _with_probes(audit: Audit, ran: Ran) -> Audit:
@@ -146,7 +166,8 @@ def _silent(done: int, total: int, layer: str) -> None:
 
 
 def _measured(layers: tuple[Layer, ...], options: Options, progress: Progress) -> tuple[LayerAudit, ...]:
-    work = partial(measure, spectrum=options.spectrum, engine=chosen(sum(each.size for each in layers)))
+    engine = chosen(sum(each.size for each in layers))
+    work = partial(measure, spectrum=options.spectrum, engine=engine, operator_side=options.operator_norm)
     results = in_order(work, layers, worth(layers, options.threads))
     measured = []
     for done, layer in enumerate(layers):

@@ -516,6 +516,71 @@ class Stationarity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pulls:
+    """The kernel or the bias of a layer, weight by weight: quantiles over its weights w and u = -∂L/∂w, L the data loss.
+
+    Args:
+        use: Kernel or bias.
+        percents: Which quantiles.
+        weights: Of |w|.
+        pulls: Of |u|; () where there were no labels.
+        outward: Of u·sign(w), positive where the data want the weight larger; () where there were no labels.
+    """
+
+    use: Use
+    percents: tuple[int, ...]
+    weights: tuple[float, ...]
+    pulls: tuple[float, ...] = ()
+    outward: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """One layer as a penalty on it would leave it, all other layers as they are; strengths in Keras' unit.
+
+    Args:
+        site: What the penalty acts on; `Site.NONE` for none at all.
+        norm: L1 or L2; None for no penalty.
+        strength: λ of Σw² or Σ|w|; 0 for no penalty.
+        kernel_norm: ‖W‖; None where the layer has no kernel.
+        bias_norm: ‖b‖; None where the layer has no bias.
+        activity_rms: rms of the layer's outputs y on the probe batch; None where the model was not run.
+        zero_fraction: Share of kernel weights below 1% of the rms that the kernel has now.
+        dropped_inputs: Inputs of the layer all of whose weights are below that, by number.
+    """
+
+    site: Site
+    norm: Norm | None
+    strength: float
+    kernel_norm: float | None
+    bias_norm: float | None
+    activity_rms: float | None = None
+    zero_fraction: float | None = None
+    dropped_inputs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """The theory, computed for one layer.
+
+    Args:
+        layer: Its name.
+        pulls: Of its kernel and its bias.
+        present: The layer as it is.
+        predictions: The layer under penalties, no penalty first; () where there were no labels.
+        model: Which local quadratic predicts: "joint" of all weights of the layer, "single" of one weight at a time; "".
+        reason: Why there are no predictions ("" where there are).
+    """
+
+    layer: str
+    pulls: tuple[Pulls, ...]
+    present: Prediction
+    predictions: tuple[Prediction, ...] = ()
+    model: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeRun:
     """What ran, and on what.
 
@@ -847,6 +912,7 @@ class Audit:
     probe: ProbeRun | None = None
     responses: tuple[Response, ...] = ()
     stationarity: tuple[Stationarity, ...] = ()
+    explanations: tuple[Explanation, ...] = ()
     trial: Trial | None = None
     effects: tuple[Effect, ...] = ()
     detected: Detected | None = None

@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent / "regaudit"
 # Left to right; a stage imports only itself and what is to its left.
 STAGES = [
     "errors",
+    "plugins",
     "records",
     "config",
     "globs",

@@ -9,14 +9,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from regaudit.checkpoints import plugged
 from regaudit.checkpoints.base import Checkpoint, Format
 from regaudit.checkpoints.sniff import explain_unreadable, look
 from regaudit.errors import UnknownFormat
+from regaudit.plugins import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["READERS", "Checkpoint", "Format", "formats", "open_checkpoint"]
+__all__ = ["READERS", "Checkpoint", "Format", "formats", "open_checkpoint", "own_formats"]
 
 # The modules of this folder that define a `FORMAT`, in the order in which they are asked. One is imported only when
 # those before it do not know the file: together they would cost a tenth of the start-up.
@@ -39,10 +41,24 @@ READERS = (
     "orbax",
     "numpy_pickles",  # after every format that is a pickle with more to it
 )
+PLUGINS = Kind(
+    name="formats",
+    type=Format,
+    names=lambda each: (each.name,),
+    taken=lambda: (each.name for each in own_formats()),
+    admit=plugged.admit,
+)
 
 
 def formats() -> Iterator[Format]:
-    """Yield every format, importing its reader when it is reached."""
+    """Yield every format, importing its reader when it is reached; those of plugins know only what no other knows."""
+    more = PLUGINS.objects()
+    yield from own_formats()
+    yield from more
+
+
+def own_formats() -> Iterator[Format]:
+    """Yield regaudit's own formats, importing each when it is reached."""
     for name in READERS:
         yield cast("Format", import_module(f"{__name__}.{name}").FORMAT)
 

@@ -47,7 +47,9 @@ class Request:
     objective: str = "accuracy"
     limits: Mapping[str, int] = field(default_factory=dict)
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    operator_norm: int = 0
     threads: int = 0
+    explain: tuple[str, ...] = ()
     config: str = ""
     no_config: bool = False
 
@@ -174,7 +176,9 @@ def _report(each: str | Problem, request: Request, policy: Policy | None, view: 
         objective=request.objective,
         limits=request.limits,
         thresholds=request.thresholds,
+        operator_norm=request.operator_norm,
         threads=request.threads,
+        explain=request.explain,
     )
     is_wanted = not (request.quiet or request.no_progress)
     try:

@@ -71,6 +71,7 @@ def compare(
     limit: options.Limits = None,
     config: options.Config = "",
     no_config: options.NoConfig = False,
+    no_plugins: options.NoPlugins = False,
 ) -> int:
     """Compare the inputs; the parameters are the options of the command.
 

@@ -48,6 +48,7 @@ def show(
     format: Format = "text",  # noqa: A002, the option's name
     config: options.Config = "",
     no_config: options.NoConfig = False,
+    no_plugins: options.NoPlugins = False,
 ) -> int:
     """Print every setting that holds, and who set it.
 
@@ -57,7 +58,7 @@ def show(
     from regaudit.settings import Given
 
     choose("--format", format, FORMATS)
-    settings = resolved(Given(config=config, no_config=no_config), [])
+    settings = resolved(Given(config=config, no_config=no_config, words={"no-plugins": no_plugins}), [])
     shown = [*settings.values.values(), *_defaults(settings)]
     if format == "json":
         document = {
@@ -140,11 +141,11 @@ def schema() -> int:
 def _defaults(settings: "Settings") -> "Iterator[Setting]":
     """Yield what holds of rules and limits where nobody says otherwise."""
     from regaudit.checkpoints.limits import LIMITS
-    from regaudit.rules import RULES
+    from regaudit.rules import every_rule
     from regaudit.settings.reading import Setting
 
     preset = settings.value("preset")
-    for rule in RULES:
+    for rule in every_rule():
         worse = rule.publish if preset == "publish" else None
         level = "off" if rule.is_optional and preset != "all" else worse or rule.severity
         origin = f"preset {preset}" if worse or rule.is_optional else "default"

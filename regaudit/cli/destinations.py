@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from regaudit.cli.messages import choose
 from regaudit.errors import CheckpointError, ConfigError
-from regaudit.reports import REPORTERS, View
+from regaudit.reports import View, every_reporter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,8 +38,9 @@ class Destination:
 
 def reporter_named(name: str, option: str = "--format") -> Reporter:
     """Return the reporter of a format; a `ConfigError` rises where there is none of this name."""
-    known = [each.name for each in REPORTERS]
-    return REPORTERS[known.index(choose(option, name, known))]
+    reporters = every_reporter()
+    known = [each.name for each in reporters]
+    return reporters[known.index(choose(option, name, known))]
 
 
 def destinations(outputs: Iterable[str], inputs: Sequence[str]) -> tuple[Destination, ...]:
@@ -127,12 +128,12 @@ def _parsed(output: str) -> Destination:
     name, separator, path = output.partition("=")
     if separator and name.isalnum():
         return Destination(path=_file(path), reporter=reporter_named(name, "--output"))
-    for each in REPORTERS:
+    for each in every_reporter():
         if output.lower().endswith(each.suffixes):
             return Destination(path=_file(output), reporter=each)
     if Path(output).is_dir():
         raise ConfigError(f"--output {output} is a directory; give the name of a file in it, as {output}/report.json")
-    known = ", ".join(suffix for each in REPORTERS for suffix in each.suffixes)
+    known = ", ".join(suffix for each in every_reporter() for suffix in each.suffixes)
     raise ConfigError(f"--output {output}: no format ends like this; use {known}, or FORMAT={output}")
 
 

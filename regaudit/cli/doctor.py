@@ -4,12 +4,17 @@ import json
 import re
 import sys
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from regaudit.cli import options
 from regaudit.cli.destinations import write_stdout
 from regaudit.cli.messages import choose
+from regaudit.reports.escape import SENTENCE_LIMIT, printable
+
+if TYPE_CHECKING:
+    from regaudit.plugins import Kind
 
 FORMATS = ["text", "json"]
 HELP = """
@@ -19,12 +24,12 @@ Show what this installation can read, and what is missing.
   regaudit doctor
   regaudit doctor -f json
 
-Python and the packages in use, the extras with the line that installs each, the formats that can be read right now, and
-the limits that keep hostile files at bay.
+Python and the packages in use, the extras with the line that installs each, the formats that can be read right now, the
+plugins of other packages, and the limits that keep hostile files at bay.
 
 \b
 Exit code 0: the base installation is complete
-          3: a package of it is missing
+          3: a package of it is missing, or a plugin is broken
 """
 
 _PACKAGE = "regaudit"
@@ -48,6 +53,7 @@ def doctor(
     format: Annotated[  # noqa: A002, the option's name
         str, typer.Option("--format", "-f", metavar="|".join(FORMATS), help="What goes to stdout.")
     ] = "text",
+    no_plugins: options.NoPlugins = False,
 ) -> int:
     """Print what this installation can do.
 
@@ -60,7 +66,10 @@ def doctor(
         write_stdout(json.dumps(found, indent=1, sort_keys=True, allow_nan=False) + "\n")
     else:
         write_stdout(_text(found))
-    return 0 if all(each["version"] for each in found["packages"]) else 3
+    is_whole = all(each["version"] for each in found["packages"]) and not any(
+        each["error"] for each in found["plugins"]
+    )
+    return 0 if is_whole else 3
 
 
 def _document() -> dict[str, Any]:
@@ -85,6 +94,7 @@ def _document() -> dict[str, Any]:
             for extra in extras
         ],
         "formats": _formats(missing) if is_whole else [],
+        "plugins": _plugins() if is_whole else [],
         "limits": _limits(),
     }
 
@@ -117,11 +127,30 @@ def _version(package: str) -> str:
 
 def _formats(missing: set[str]) -> list[dict[str, Any]]:
     """Return the formats in the order in which they are tried."""
-    from regaudit.checkpoints import formats
+    from regaudit.checkpoints import own_formats
 
     return [
         {"name": each.name, "is_readable": each.extra not in missing, "extra": each.extra, "install": _line(each.extra)}
-        for each in formats()
+        for each in own_formats()
+    ]
+
+
+def _plugins() -> list[dict[str, Any]]:
+    """Return every plugin that is installed, with what is wrong with it ("" for nothing)."""
+    from regaudit import checkpoints, measures, reports, rules
+    from regaudit.errors import PluginError
+
+    kinds: tuple[Kind[Any], ...] = (rules.PLUGINS, measures.PLUGINS, checkpoints.PLUGINS, reports.PLUGINS)
+    return [
+        {
+            "name": plugin.name,
+            "kind": plugin.kind,
+            "distribution": plugin.distribution,
+            "version": plugin.version,
+            "error": found.problem if isinstance(found, PluginError) else "",
+        }
+        for kind in kinds
+        for plugin, found in kind.results()
     ]
 
 
@@ -153,11 +182,13 @@ def _text(found: dict[str, Any]) -> str:
         ],
         "Extras": [(each["name"], _extra(each)) for each in found["extras"]],
         "Formats": [(each["name"], _format(each)) for each in found["formats"]],
+        "Plugins": [(each["name"], _plugin(each)) for each in found["plugins"]],
         "Limits on what a file may ask for; --limit NAME=VALUE sets another": [
             (each["name"], _limit(each)) for each in found["limits"] if not each["is_fixed"]
         ],
         "Limits that are fixed": [(each["name"], _limit(each)) for each in found["limits"] if each["is_fixed"]],
     }
+    sections = {title: rows for title, rows in sections.items() if rows}
     width = max(len(label) for rows in sections.values() for label, _ in rows)
     blocks = ([title, *(f"  {label:<{width}}  {text}" for label, text in rows)] for title, rows in sections.items())
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
@@ -173,6 +204,11 @@ def _limit(each: dict[str, Any]) -> str:
     from regaudit.checkpoints.limits import shown
 
     return f"{shown(each['value']):>9} {each['unit']:<10}  {each['guards']}"
+
+
+def _plugin(each: dict[str, Any]) -> str:
+    text = f"{each['kind']}, {each['distribution']} {each['version']}"
+    return printable(f"{text}: broken: {each['error']}" if each["error"] else text, SENTENCE_LIMIT)
 
 
 def _extra(extra: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ Explain what regularization did to a model.
   regaudit inspect model.keras -f json --tensors
   regaudit inspect runs/ --recursive -q
   regaudit inspect model.safetensors --model net.py:build --probe train.npz --val val.npz --loss mse
+  regaudit inspect model.safetensors --explain fc1
 
 Reads and measures every weight, layer by layer; says which effects of regularization are visible, with the evidence,
 and recommends a kernel, bias or activity penalty. No code from the file is run.
@@ -30,11 +31,13 @@ def inspect(
     *,
     config: options.Config = "",
     no_config: options.NoConfig = False,
+    no_plugins: options.NoPlugins = False,
     format: options.Format = "text",  # noqa: A002, the option's name
     output: options.Output = None,
     recursive: options.Recursive = False,
     tensors: options.Tensors = False,
     spectrum: options.Spectrum = "",
+    operator_norm: options.OperatorNorm = 0,
     threads: options.Threads = 0,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
@@ -54,6 +57,7 @@ def inspect(
     trust: options.Trust = False,
     estimand: options.Estimand = options.DEFAULTS.estimand,
     objective: options.Objective = "accuracy",
+    explain: options.Explain = None,
 ) -> int:
     """Audit the inputs and report on them; the parameters are the options of the command.
 
@@ -70,6 +74,7 @@ def inspect(
             outputs=output or [],
             tensors=tensors,
             spectrum=spectrum,
+            operator_norm=operator_norm,
             threads=threads,
             verbose=verbose,
             quiet=quiet,
@@ -78,6 +83,7 @@ def inspect(
             limits=chosen_limits(limit or []),
             init=init,
             objective=objective,
+            explain=tuple(explain or []),
             probing=checked(
                 Probing(
                     model=model,

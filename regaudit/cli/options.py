@@ -135,6 +135,30 @@ NoConfig: TypeAlias = Annotated[
     bool,
     typer.Option("--no-config", help="Use no configuration file.", show_default=False, rich_help_panel=CONFIGURATION),
 ]
+
+
+def _switched_off(value: bool) -> bool:  # noqa: FBT001, as typer calls it
+    """Return the option; plugins are left alone from here on, since reading a configuration asks for the names of rules."""
+    if value:
+        from regaudit.plugins import switch_off
+
+        switch_off()
+    return value
+
+
+NoPlugins: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--no-plugins",
+        help="Leave the plugins of other packages alone.",
+        show_default=False,
+        is_eager=True,
+        callback=_switched_off,
+        envvar="REGAUDIT_NO_PLUGINS",
+        show_envvar=False,
+        rich_help_panel=CONFIGURATION,
+    ),
+]
 Format: TypeAlias = Annotated[str, typer.Option("--format", "-f", metavar=FORMATS, help="What goes to stdout.")]
 Output: TypeAlias = Annotated[
     list[str] | None,
@@ -154,7 +178,17 @@ Spectrum: TypeAlias = Annotated[
     typer.Option(
         "--spectrum",
         metavar="|".join(SPECTRUM_CHOICES),
-        help="Singular values: of the matrices that take seconds, of all, of none; auto if nothing is said.",
+        help="Singular values: computed where it takes seconds and estimated elsewhere (auto), all computed, estimated where that is faster, or none.",
+        show_default=False,
+    ),
+]
+OperatorNorm: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--operator-norm",
+        min=0,
+        metavar="SIDE",
+        help="Also measure the norm of convolutions as operators, on periodic images with SIDE places along each axis.",
         show_default=False,
     ),
 ]
@@ -165,6 +199,15 @@ Threads: TypeAlias = Annotated[
         min=0,
         metavar="N",
         help="How many layers to measure at once; by default one on each processor. No number depends on it.",
+        show_default=False,
+    ),
+]
+Explain: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--explain",
+        metavar="LAYER",
+        help="Explain a layer: its weights against what the data pull at, and what each penalty would do to it. Repeatable.",
         show_default=False,
     ),
 ]

@@ -49,6 +49,7 @@ def report(
     no_waivers: options.NoWaivers = False,
     config: options.Config = "",
     no_config: options.NoConfig = False,
+    no_plugins: options.NoPlugins = False,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
     color: options.Color = "auto",
@@ -105,9 +106,9 @@ def _judged(found: Report, gate: Gate, config: str, *, no_config: bool) -> Repor
 
 
 def _fresh(part: Report) -> Report:
-    from regaudit.rules import RULES
+    from regaudit.rules import every_rule
     from regaudit.rules.base import found_by_policy
 
-    of_policy = {each.code for each in RULES if each.check is found_by_policy}
+    of_policy = {each.code for each in every_rule() if each.check is found_by_policy}
     findings = tuple(replace(each, status="new", note="") for each in part.audit.findings if each.rule not in of_policy)
     return replace(part, audit=replace(part.audit, findings=findings))

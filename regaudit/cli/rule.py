@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from regaudit.cli import options
 from regaudit.cli.destinations import write_stdout
 from regaudit.cli.messages import choose
 
@@ -29,6 +30,7 @@ def rule(
     format: Annotated[  # noqa: A002, the option's name
         str, typer.Option("--format", "-f", metavar="|".join(FORMATS), help="What goes to stdout.")
     ] = "text",
+    no_plugins: options.NoPlugins = False,
 ) -> int:
     """Print one rule, or the list of all.
 
@@ -40,10 +42,10 @@ def rule(
     choose("--format", format, FORMATS)
     chosen = rules.find(name) if name else None
     if format == "json":
-        document = _document(chosen) if chosen else [_document(each) for each in rules.RULES]
+        document = _document(chosen) if chosen else [_document(each) for each in rules.every_rule()]
         write_stdout(json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n")
     else:
-        write_stdout(rules.explain(chosen) if chosen else _listed(rules.RULES))
+        write_stdout(rules.explain(chosen) if chosen else _listed(rules.every_rule()))
     return 0
 
 
@@ -79,5 +81,6 @@ def _document(rule: "Rule") -> dict[str, Any]:
         "supersedes": rule.supersedes,
         "publish": rule.publish,
         "optional": rule.is_optional,
+        "cost": rule.cost,
         "since": rule.since,
     }

@@ -130,6 +130,7 @@ def trial(
     output: options.Output = None,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
+    no_plugins: options.NoPlugins = False,
     color: options.Color = "auto",
     no_progress: options.NoProgress = False,
     limit: options.Limits = None,

@@ -15,6 +15,7 @@ from regaudit.measures import (
     adam,
     bias,
     charges,
+    convolution,
     distribution,
     exposure,
     factors,
@@ -23,11 +24,13 @@ from regaudit.measures import (
     normalization,
     norms,
     pairs,
+    plugged,
     small_weights,
     sparsity,
     vanished,
 )
 from regaudit.measures import spectrum as spectra
+from regaudit.measures.base import Measure
 from regaudit.measures.blocks import Blocks
 from regaudit.measures.profile import profile_of
 from regaudit.measures.statistics import tensor_statistics
@@ -35,10 +38,12 @@ from regaudit.measures.subject import Subject, not_finite
 from regaudit.measures.summary import summarize
 from regaudit.measures.sums import NUMPY, Engine
 from regaudit.measures.taking import Taken
+from regaudit.plugins import Kind
 from regaudit.records import LayerAudit, UnitSums, Use
 
 if TYPE_CHECKING:
-    from regaudit.measures.base import Measure
+    from collections.abc import Sequence
+
     from regaudit.records import Layer, Measurement, Role
 
 __all__ = ["FAMILIES", "MEASURES", "measure", "measure_model", "tensor_statistics"]
@@ -56,21 +61,38 @@ _OF_LAYERS: tuple[tuple[str, tuple[Measure[Subject], ...]], ...] = (
 )
 FAMILIES: tuple[tuple[str, tuple[Measure[Any], ...]], ...] = (
     *_OF_LAYERS,
+    ("On demand", convolution.MEASURES),
     ("Whole model", (*model.MEASURES, *pairs.MEASURES)),
 )
 MEASURES: tuple[Measure[Any], ...] = tuple(each for _, family in FAMILIES for each in family)
+
+PLUGINS: Kind[Measure[Any]] = Kind(
+    name="measures",
+    type=Measure,
+    names=lambda each: (each.name,),
+    taken=lambda: (each.name for each in MEASURES),
+    admit=plugged.admit,
+)
 
 _BY_USE = {use: tuple(each for _, family in _OF_LAYERS for each in family if each.use is use) for use in Use}
 _COUNTS = frozenset(f"{use}.nonfinite_count" for use in Use)
 
 
-def measure(layer: Layer, *, spectrum: str = "auto", engine: Engine = NUMPY) -> LayerAudit:
+def every_family() -> tuple[tuple[str, tuple[Measure[Any], ...]], ...]:
+    """Return the families of measures, those of plugins last; a broken plugin is a `PluginError`."""
+    more = PLUGINS.objects()
+    return (*FAMILIES, ("From plugins", more)) if more else FAMILIES
+
+
+def measure(layer: Layer, *, spectrum: str = "auto", engine: Engine = NUMPY, operator_side: int = 0) -> LayerAudit:
     """Take every measure of a layer.
 
     Args:
         layer: The layer; its parameters are read in bounded memory.
-        spectrum: Which spectra to compute: "auto" (what takes seconds), "full" (what memory allows), "off".
+        spectrum: "auto" computes the spectra that take seconds and estimates others, "full" computes what memory allows,
+            "fast" estimates those of large matrices, "off" does nothing.
         engine: How to sum.
+        operator_side: Side of the images on which to measure the norm of convolutions; 0 for none.
 
     Returns:
         The layer with a measurement or a skip for each measure of each parameter that it has.
@@ -83,7 +105,7 @@ def measure(layer: Layer, *, spectrum: str = "auto", engine: Engine = NUMPY) -> 
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         for parameter in sorted(layer.parameters, key=lambda each: each.use is not Use.KERNEL):
             if not parameter.size:
-                taken.skip(_BY_USE[parameter.use], "has no elements")
+                taken.skip(_of_use(parameter.use), "has no elements")
                 continue
             blocks = Blocks(parameter, engine.block)
             subject = Subject(
@@ -96,7 +118,10 @@ def measure(layer: Layer, *, spectrum: str = "auto", engine: Engine = NUMPY) -> 
             )
             kernel = kernel or (subject if parameter.use is Use.KERNEL else None)
             _take(subject, taken)
-        picture = profile_of(kernel, has_spectrum=taken.has("kernel.spectral_norm")) if kernel else None
+            if operator_side and subject is kernel and layer.role in convolution.CONVOLUTIONS:
+                _take_finite(convolution.measures(operator_side), subject, taken)
+        has_spectrum = kernel is not None and taken.has("kernel.spectral_norm") and not kernel.is_estimated
+        picture = profile_of(kernel, has_spectrum=has_spectrum) if kernel else None
     return LayerAudit(
         layer=layer,
         measurements=tuple(taken.measurements),
@@ -127,23 +152,37 @@ def measure_model(layers: tuple[LayerAudit, ...]) -> tuple[Measurement, ...]:
     """
     taken = Taken("")
     taken.take((*model.MEASURES, *pairs.MEASURES), model.Model(layers))
+    taken.take([each for each in PLUGINS.objects() if plugged.family(each) == plugged.WHOLE], model.Model(layers))
     return tuple(taken.measurements)
+
+
+def _of_use(use: Use) -> tuple[Measure[Subject], ...]:
+    return (*_BY_USE[use], *(each for each in PLUGINS.objects() if plugged.family(each) == use))
 
 
 def _take(subject: Subject, taken: Taken) -> None:
     """Take what may be taken of a parameter: nothing but the count where an element is not finite."""
     use, role = subject.parameter.use, subject.layer.role
     if subject.summary.nonfinite:
-        taken.take([each for each in _BY_USE[use] if each.name in _COUNTS], subject)
-        taken.skip([each for each in _BY_USE[use] if each.name not in _COUNTS], not_finite(subject.summary))
+        taken.take([each for each in _of_use(use) if each.name in _COUNTS], subject)
+        _take_finite([each for each in _of_use(use) if each.name not in _COUNTS], subject, taken)
         return
-    allowed, refused = _by_role(use, role)
+    allowed, refused = _by_role(use, role, PLUGINS.objects())
     taken.take(allowed, subject)
     taken.skip(refused, f"says nothing of the role {role}")
 
 
-@cache
-def _by_role(use: Use, role: Role) -> tuple[tuple[Measure[Subject], ...], tuple[Measure[Subject], ...]]:
+def _take_finite(measures: Sequence[Measure[Subject]], subject: Subject, taken: Taken) -> None:
+    if subject.summary.nonfinite:
+        taken.skip(measures, not_finite(subject.summary))
+    else:
+        taken.take(measures, subject)
+
+
+@cache  # for ten thousand layers; of plugins there are few, and hashing all measures would take longer than taking them
+def _by_role(
+    use: Use, role: Role, plugins: tuple[Measure[Any], ...]
+) -> tuple[tuple[Measure[Subject], ...], tuple[Measure[Subject], ...]]:
     """Return the measures that say something of a role, and those that do not."""
-    measures = _BY_USE[use]
+    measures = (*_BY_USE[use], *(each for each in plugins if plugged.family(each) == use))
     return tuple(m for m in measures if role not in m.not_for), tuple(m for m in measures if role in m.not_for)

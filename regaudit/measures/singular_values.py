@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 AUTO_SIDE: Final = 4096  # smaller side: its Gram matrix takes 134 MB, its eigenvalues about 10 s on two cores
 AUTO_WORK: Final = 1 << 39  # m²·(m+n), the cost of Gram matrix and eigenvalues: about half a minute on two cores
+FAST_SIDE: Final = 2048  # smaller side: from there on an estimate costs less than all singular values
 FULL_SIDE: Final = 16384  # a Gram matrix of 2.1 GB; beyond it memory is the limit, not patience
 CHUNK_SIDE: Final = 1024  # of the longer side at a time: enough for BLAS to run at full speed
 # Below this σ/σ₁ the Gram matrix gives fewer than six digits (error 1e-16/(2·1e-10) = 5e-7), and an SVD is made ...
@@ -65,7 +66,7 @@ def singular_values(blocks: Blocks, summary: Summary, choice: str) -> Spectrum:
     Args:
         blocks: The kernel, in the units of its summary.
         summary: Its summary, without non-finite elements.
-        choice: "auto" (what takes seconds), "full" (whatever memory allows) or "off".
+        choice: "full", or "off"; "auto" and "fast" where the matrix is not estimated.
 
     Returns:
         The spectrum; relative errors are below 1e-6 for values above `GRAM_EXACT`·σ₁, and for all where the matrix
@@ -81,6 +82,22 @@ def singular_values(blocks: Blocks, summary: Summary, choice: str) -> Spectrum:
         return _decomposed(blocks, summary, choice)
     except np.linalg.LinAlgError as error:
         raise NotMeasurable(f"the decomposition failed ({error})") from error
+
+
+def is_estimated(blocks: Blocks, summary: Summary, choice: str) -> bool:
+    """Return whether a spectrum is estimated, not computed.
+
+    Args:
+        blocks: The kernel.
+        summary: Its summary.
+        choice: "auto" estimates what takes minutes, "fast" what takes more than an estimate, "full" and "off" nothing.
+    """
+    if choice not in {"auto", "fast"} or not blocks.oriented or not summary.squares:
+        return False
+    m, n = sorted(blocks.matrix_shape)
+    if choice == "fast":
+        return m > FAST_SIDE
+    return m > AUTO_SIDE or m * m * (m + n) > AUTO_WORK
 
 
 def _decomposed(blocks: Blocks, summary: Summary, choice: str) -> Spectrum:
@@ -100,8 +117,6 @@ def _require(blocks: Blocks, choice: str) -> None:
     require(blocks.oriented, ORIENTATION_UNKNOWN)
     m, n = sorted(blocks.matrix_shape)
     require(m <= FULL_SIDE, f"the smaller side of {m:,}×{n:,} is above {FULL_SIDE:,}: too large for memory")
-    takes_minutes = m > AUTO_SIDE or m * m * (m + n) > AUTO_WORK
-    require(choice == "full" or not takes_minutes, f"{m:,}×{n:,} takes minutes; pass --spectrum full to measure it")
 
 
 def _gram(blocks: Blocks) -> Array:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from regaudit.measures.base import ALL_ZERO, Measure, Value, require
+from regaudit.measures.base import ALL_ZERO, Estimate, Measure, Value, require
 from regaudit.measures.marchenko_pastur import NoiseSpectrum, noise_spectrum
 from regaudit.records import Role
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from regaudit.measures.subject import Subject
     from regaudit.records import Array
 
@@ -24,27 +26,28 @@ _PRODUCT: Final = frozenset({Role.ADAPTER})  # a product of two noise matrices d
 
 def spectral_norm(subject: Subject) -> Value:
     """Return σ₁, in the unit of the weights."""
-    return subject.spectrum.largest * subject.summary.unit
+    found = _largest(subject)
+    return _transformed(found, lambda s: s * subject.summary.unit)
 
 
 def stable_rank(subject: Subject) -> Value:
     """Return ‖W‖_F²/σ₁², in [1, min(out, in·taps)]."""
-    return _stable_rank(subject)
+    return _stable_rank(subject, 1.0)
 
 
 def stable_rank_ratio(subject: Subject) -> Value:
     """Return the stable rank over that of a Gaussian matrix of the shape."""
-    return _stable_rank(subject) / _noise(subject).stable_rank
+    return _stable_rank(subject, _noise(subject).stable_rank)
 
 
 def effective_rank(subject: Subject) -> Value:
     """Return exp(-Σ p ln p), p = σ/Σσ, in [1, min(out, in·taps)]."""
-    return _effective_rank(_nonzero(subject))
+    return _effective_rank(subject, 1.0)
 
 
 def effective_rank_ratio(subject: Subject) -> Value:
     """Return the effective rank over that of a Gaussian matrix of the shape."""
-    return _effective_rank(_nonzero(subject)) / _noise(subject).effective_rank
+    return _effective_rank(subject, _noise(subject).effective_rank)
 
 
 def condition_number(subject: Subject) -> Value:
@@ -75,12 +78,30 @@ def outlier_energy(subject: Subject) -> Value:
 
 def top_energy(subject: Subject) -> Value:
     """Return σ₁²/‖W‖_F²."""
-    return 1 / _stable_rank(subject)
+    found = _largest(subject)
+    require(found != 0.0, ALL_ZERO)
+    return _transformed(found, lambda s: 1 / max(1.0, subject.summary.squares / s**2))
 
 
-def _stable_rank(subject: Subject) -> float:
-    require(subject.spectrum.largest > 0.0, ALL_ZERO)
-    return max(1.0, subject.summary.squares / subject.spectrum.largest**2)
+def _largest(subject: Subject) -> Estimate | float:
+    """Return σ₁ in the summary's unit, exact or estimated; raises `NotMeasurable`."""
+    return subject.estimated.largest if subject.is_estimated else subject.spectrum.largest
+
+
+def _transformed(found: Estimate | float, function: Callable[[float], float]) -> Value:
+    """Return a monotonic function of a number, or of an estimate and the ends of its interval."""
+    if not isinstance(found, Estimate):
+        return function(found)
+    assert found.low is not None
+    assert found.high is not None
+    low, high = sorted((function(found.low), function(found.high)))
+    return Estimate(value=function(found.value), low=low, high=high)
+
+
+def _stable_rank(subject: Subject, expected: float) -> Value:
+    found = _largest(subject)
+    require(found != 0.0, ALL_ZERO)
+    return _transformed(found, lambda s: max(1.0, subject.summary.squares / s**2) / expected)
 
 
 def _nonzero(subject: Subject) -> Array:
@@ -95,9 +116,12 @@ def _noise(subject: Subject) -> NoiseSpectrum:
     return noise_spectrum(m, n)
 
 
-def _effective_rank(values: Array) -> float:
+def _effective_rank(subject: Subject, expected: float) -> Value:
+    if subject.is_estimated:
+        return _transformed(subject.estimated.effective_rank, lambda rank: rank / expected)
+    values = _nonzero(subject)
     shares = (values if values[-1] > 0.0 else values[values > 0.0]) / np.add.reduce(values)
-    return math.exp(-float(shares.dot(np.log(shares))))
+    return math.exp(-float(shares.dot(np.log(shares)))) / expected
 
 
 MEASURES: Final[tuple[Measure[Subject], ...]] = (

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from regaudit.measures.base import NotMeasurable, plural, require
+from regaudit.measures.lanczos import Estimated, estimated
 from regaudit.measures.marchenko_pastur import Bulk, bulk
 from regaudit.measures.ordered import count_alive
-from regaudit.measures.singular_values import Spectrum, singular_values
+from regaudit.measures.singular_values import Spectrum, is_estimated, singular_values
 from regaudit.measures.small_weights import small_sample
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Subject:
         parameter: The parameter that is measured; at least one element.
         blocks: Its elements.
         summary: Their sums.
-        choice: Which spectra to compute: "auto", "full" or "off".
+        choice: Which spectra to compute: "auto", "full", "fast" or "off".
         sibling: The subject of the layer's kernel, for its other parameters.
     """
 
@@ -47,7 +48,18 @@ class Subject:
     @cached_property
     def spectrum(self) -> Spectrum:
         """Singular values of the kernel's canonical matrix; raises `NotMeasurable`."""
+        require(not self.is_estimated, "the spectrum was estimated; pass --spectrum full for all singular values")
         return singular_values(self.blocks, self.summary, self.choice)
+
+    @cached_property
+    def is_estimated(self) -> bool:
+        """Whether the matrix is too large for the choice, so that its spectrum is estimated."""
+        return is_estimated(self.blocks, self.summary, self.choice)
+
+    @cached_property
+    def estimated(self) -> Estimated:
+        """Estimates of its spectrum."""
+        return estimated(self.blocks, self.summary)
 
     @cached_property
     def bulk(self) -> Bulk:

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from regaudit.records import Audit, Finding, Layer
 
 NEW, BASELINE, WAIVED = "new", "baseline", "waived"  # what a finding's status may be; only new ones fail the gate
-_CODE = re.compile(r"RGA\d{0,3}", re.IGNORECASE)
-_WHOLE = len("RGA101")  # a name says as much as a whole code
+_CODE = re.compile(r"([A-Z]+)(\d{0,3})", re.IGNORECASE)
+_WHOLE = 6  # a name says as much as a whole code
+_FAMILY = 3  # of a code without its digits; each adds one
 
 
 def weight(words: Iterable[str], code: str, name: str) -> int:
@@ -57,8 +58,10 @@ def all_names(audit: Audit) -> Iterator[str]:
 
 
 def _weight(word: str, code: str, name: str) -> int:
-    if _CODE.fullmatch(word):
-        return len(word) if code.startswith(word.upper()) else 0
+    if found := _CODE.fullmatch(word):
+        letters, digits = found.group(1).upper(), found.group(2)
+        is_start = code.startswith(letters + digits) and not code[len(letters) :].strip("0123456789")
+        return _FAMILY + len(digits) if is_start else 0
     return _WHOLE if word.lower() == name else 0
 
 

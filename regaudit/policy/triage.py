@@ -17,9 +17,9 @@ _RANK = {severity: rank for rank, severity in enumerate(Severity)}
 
 def triage(audit: Audit, policy: Policy) -> Audit:
     """Return the audit with the findings that count under the policy, worst first."""
-    from regaudit.rules import RULES
+    from regaudit.rules import every_rule
 
-    rules = {rule.code: rule for rule in RULES}
+    rules = {rule.code: rule for rule in every_rule()}
     kept = [
         _levelled(each, rules.get(each.rule), policy)
         for each in audit.findings
@@ -40,24 +40,17 @@ def is_on(code: str, name: str, policy: Policy, rule: Rule | None = None) -> boo
     return not policy.select and (policy.preset == "all" or rule is None or not rule.is_optional)
 
 
-def level(rule: Rule, policy: Policy) -> Severity:
-    """Return how bad the findings of a rule are under the policy, where they say nothing milder themselves."""
-    chosen = policy.levels.get(rule.code)
-    if chosen and chosen != "off":
-        return Severity(chosen)
-    return rule.publish if policy.preset == "publish" and rule.publish else rule.severity
-
-
 def _levelled(finding: Finding, rule: Rule | None, policy: Policy) -> Finding:
-    """Return a finding at the level of its rule; one that is milder than its rule for a reason stays milder."""
-    if rule is None:
-        return finding
-    wanted = level(rule, policy)
-    if wanted is rule.severity and rule.code not in policy.levels:
-        return finding
-    is_milder = _RANK[finding.severity] > _RANK[rule.severity]
-    severity = max(finding.severity, wanted, key=_RANK.__getitem__) if is_milder else wanted
-    return replace(finding, severity=severity)
+    """Return a finding at the level that the user gives to its rule, or the preset.
+
+    The user's level is that of all findings of the rule; the preset's only of those that the rule itself calls no milder.
+    """
+    chosen = policy.levels.get(finding.rule)
+    if chosen is not None:
+        return replace(finding, severity=Severity(chosen))
+    published = rule.publish if rule and policy.preset == "publish" else None
+    is_milder = rule is not None and _RANK[finding.severity] > _RANK[rule.severity]
+    return replace(finding, severity=published) if published and not is_milder else finding
 
 
 def _is_excepted(finding: Finding, audit: Audit, policy: Policy) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from regaudit.probes import activations, gradients, idle_inputs, response, sensitivity, stationarity
+from regaudit.probes import activations, explanation, gradients, idle_inputs, response, sensitivity, stationarity
 from regaudit.probes.session import run
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ PROBES: Final[tuple[Probe, ...]] = (
     gradients.GRADIENTS,
     stationarity.STATIONARITY,
     response.RESPONSE,
+    explanation.EXPLANATION,
 )
 
 FAMILIES: Final[tuple[tuple[str, tuple[Measure[Any], ...]], ...]] = (

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from regaudit.networks.places import Place
-    from regaudit.records import Layer, Measurement, Response, Skip, Stationarity
+    from regaudit.records import Explanation, Layer, Measurement, Response, Skip, Stationarity
 
     Tensor: TypeAlias = Any  # torch.Tensor
     Network: TypeAlias = Any  # torch.nn.Module
@@ -143,6 +143,7 @@ class Session:
         seed: Of every estimator.
         batch_size: Examples that are run at once.
         estimand: Whether penalties are for the next training from scratch (retrain) or from these weights on (resume).
+        explain: Names of the layers that the user wants explained.
         progress: Called as `progress(done, total, what)` by probes that take long.
     """
 
@@ -154,6 +155,7 @@ class Session:
     seed: int = 0
     batch_size: int = 256
     estimand: str = "retrain"
+    explain: tuple[str, ...] = ()
     progress: Callable[[int, int, str], None] = _silent
 
 
@@ -168,6 +170,7 @@ class Probed:
     skips: tuple[Skip, ...] = ()
     responses: tuple[Response, ...] = ()
     stationarity: tuple[Stationarity, ...] = ()
+    explanations: tuple[Explanation, ...] = ()
     notes: tuple[str, ...] = ()
     unused_inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 

@@ -44,13 +44,13 @@ def diagonal(gradients: PerExample, data: Data, loss: Loss, *, seed: int, batch_
     total = {name: torch.zeros_like(parameters[name], requires_grad=False) for name in gradients.names}
     for batch, labels in data.batches(min(batch_size, gradients.rows)):
         traced = gradients.traced(batch)
-        for weights in _weights(loss, traced.outputs.detach(), labels, generator):
+        for weights in factors(loss, traced.outputs.detach(), labels, generator):
             for name, each in traced.products(weights).items():
                 total[name] += each.square().sum(0) / len(data)
     return total
 
 
-def _weights(loss: Loss, outputs: Tensor, labels: Tensor, generator: torch.Generator) -> list[Tensor]:
+def factors(loss: Loss, outputs: Tensor, labels: Tensor, generator: torch.Generator) -> list[Tensor]:
     """Return vectors s with Σ s·sᵀ = H for each example, exactly or in the mean; each of shape (examples, outputs)."""
     import torch
 

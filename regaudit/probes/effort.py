@@ -38,7 +38,9 @@ class Effort:
 
 
 # By products of weight and input for an example. Together the trainings of a row cost one to two trainings of 600 steps.
-SMALL: Final = 1e5  # products for an example up to which threads cost more than they give, and one training takes seconds
+SMALL: Final = (
+    1e5  # products for an example up to which threads cost more than they give, and one training takes seconds
+)
 EFFORTS: Final[tuple[tuple[float, Effort], ...]] = (
     (5e3, Effort(few=False, replicas=2, steps=75, best=4, longer=170, batch=64)),
     (1e5, Effort(few=True, replicas=2, steps=60, best=3, longer=80, batch=32)),

@@ -57,7 +57,7 @@ def run(session: Session) -> Probed:
 
 
 @dataclass(slots=True)
-class _Piece:
+class Piece:
     """Part of a parameter: all of it, or the units of one part of a fused layer."""
 
     name: str
@@ -82,7 +82,7 @@ class _Collected:
     no_curvature: str
     products: dict[tuple[str, int, int | None], list[Array]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, gradients: Mapping[str, Tensor], pieces: tuple[_Piece, ...]) -> None:
+    def add(self, gradients: Mapping[str, Tensor], pieces: tuple[Piece, ...]) -> None:
         """Take in the gradients of some examples."""
         for piece in pieces:
             rows = piece.of(gradients[piece.name], 1).flatten(1)
@@ -90,7 +90,7 @@ class _Collected:
             found = [rows.square().sum(1), rows @ mean, -(rows @ w)]
             self.products[_key(piece)].append(np.stack([each.cpu().double().numpy() for each in found], 1))
 
-    def of(self, piece: _Piece) -> DataGradient:
+    def of(self, piece: Piece) -> DataGradient:
         """Return what is known of one piece."""
         u, w = (-_numbers(piece.of(self.mean[piece.name])), _numbers(piece.of(self.values[piece.name])))
         h = None if self.no_curvature else _numbers(piece.of(self.curvature[piece.name]))
@@ -109,7 +109,7 @@ class _Collected:
 
     def whole(self) -> DataGradient:
         """Return what is known of all parameters together."""
-        parts = [self.of(_Piece(name)) for name in self.values]
+        parts = [self.of(Piece(name)) for name in self.values]
         return DataGradient(
             size=sum(each.size for each in parts),
             mean_square=sum(each.mean_square for each in parts),
@@ -138,7 +138,7 @@ def _collect(session: Session) -> _Collected:
         curvature=curvature,
         no_curvature=why_not,
     )
-    pieces = tuple({_key(each): each for each in (*map(_Piece, names), *_pieces(session))}.values())
+    pieces = tuple({_key(each): each for each in (*map(Piece, names), *_pieces(session))}.values())
     for batch, labels in data.batches(min(session.batch_size, gradients.rows)):
         collected.add(gradients.of_loss(session.loss, batch, labels), pieces)
     return collected
@@ -152,13 +152,13 @@ def _curvature(session: Session, gradients: PerExample, data: Data) -> tuple[dic
         return {}, str(reason)
 
 
-def _pieces(session: Session) -> Iterator[_Piece]:
+def _pieces(session: Session) -> Iterator[Piece]:
     for place in session.runner.places:
-        for piece, _ in _of_place(session, place):
+        for piece, _ in of_place(session, place):
             yield piece
 
 
-def _of_place(session: Session, place: Place) -> Iterator[tuple[_Piece, tuple[Measure[DataGradient], ...]]]:
+def of_place(session: Session, place: Place) -> Iterator[tuple[Piece, tuple[Measure[DataGradient], ...]]]:
     """Yield the kernel and the bias of a layer, each with its measures."""
     names, parameters = canonical(session.runner), dict(session.runner.network.named_parameters())
     for name, measures in ((place.kernel, data_gradient.OF_KERNEL), (place.bias, data_gradient.OF_BIAS)):
@@ -167,20 +167,20 @@ def _of_place(session: Session, place: Place) -> Iterator[tuple[_Piece, tuple[Me
             yield _piece(own, parameters[own], place, session.runner.places), measures
 
 
-def _piece(name: str, parameter: Tensor, place: Place, places: tuple[Place, ...]) -> _Piece:
+def _piece(name: str, parameter: Tensor, place: Place, places: tuple[Place, ...]) -> Piece:
     """Return a layer's part of a parameter; the units of a fused layer lie on the axis that is as long as all parts."""
     if place.columns is None:
-        return _Piece(name)
+        return Piece(name)
     units = max(each.columns[1] for each in places if each.module == place.module and each.columns is not None)
     axis = 0 if parameter.shape[0] == units else parameter.ndim - 1
-    return _Piece(name, axis, *place.columns)
+    return Piece(name, axis, *place.columns)
 
 
 def _of_layers(session: Session, collected: _Collected) -> list[Taken]:
     found = []
     for place in session.runner.places:
         taken = Taken(place.layer)
-        for piece, measures in _of_place(session, place):
+        for piece, measures in of_place(session, place):
             taken.take(measures, collected.of(piece))
         found.append(taken)
     return found
@@ -193,7 +193,7 @@ def _probed(parts: list[Taken]) -> Probed:
     )
 
 
-def _key(piece: _Piece) -> tuple[str, int, int | None]:
+def _key(piece: Piece) -> tuple[str, int, int | None]:
     return piece.name, piece.start, piece.stop
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from regaudit.networks.places import Place
 from regaudit.probes.base import Data, ModelInput, Runner
@@ -60,7 +60,13 @@ def _is_last(session: Session, seen: Observation, output: Tensor) -> bool:
     import torch
 
     kernel = dict(session.runner.network.named_parameters()).get(seen.place.kernel)
-    if kernel is None or kernel.ndim != 2 or seen.place.columns or seen.inputs is None or seen.linear.shape != output.shape:
+    if (
+        kernel is None
+        or kernel.ndim != 2
+        or seen.place.columns
+        or seen.inputs is None
+        or seen.linear.shape != output.shape
+    ):
         return False
     if not seen.inputs.is_floating_point() or seen.inputs.shape[:-1] != output.shape[:-1]:
         return False
@@ -89,10 +95,11 @@ def _linear(session: Session, seen: Observation) -> Tensor | None:
 def _session(session: Session, val: Data, seen: Observation, rows: int) -> Session:
     import torch
 
+    own: Any = _linear(session, seen)
     place = Place(layer=seen.place.layer, module="0", kernel="0.weight", bias="0.bias" if seen.place.bias else "")
     runner = Runner(
         kind="last layer",
-        network=torch.nn.Sequential(_linear(session, seen)).eval(),
+        network=torch.nn.Sequential(own).eval(),
         inputs=(ModelInput(name=FEATURES),),
         places=(place,),
         device=session.runner.device,
@@ -114,7 +121,7 @@ def _features(session: Session, data: Data, layer: str, most: int) -> Data:
     generator = torch.Generator().manual_seed(session.seed)
     chosen = torch.randperm(len(data), generator=generator)[:most].sort().values.to(session.runner.device)
     inputs, labels = {name: each[chosen] for name, each in data.inputs.items()}, data.labels[chosen]  # type: ignore[index]
-    pieces = []
+    pieces: list[Any] = []
     with torch.no_grad():
         for start in range(0, len(chosen), session.batch_size):
             session.progress(start, len(chosen), "probe response: features of the last layer")

@@ -36,6 +36,7 @@ class Ran:
 def merged(audit: Audit, ran: Ran) -> Audit:
     """Return the audit with what the probes found; numbers of layer "" are the model's."""
     measurements, skips = _by_layer(ran.found.measurements), _by_layer(ran.found.skips)
+    explanations = {each.layer: each for each in ran.found.explanations}
     layers = tuple(
         replace(
             each,
@@ -54,6 +55,7 @@ def merged(audit: Audit, ran: Ran) -> Audit:
         probe=ran.run,
         responses=ran.found.responses,
         stationarity=ran.found.stationarity,
+        explanations=tuple(explanations.get(each.layer, each) for each in audit.explanations),
     )
 
 

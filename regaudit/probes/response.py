@@ -29,9 +29,13 @@ if TYPE_CHECKING:
 
 SCREENED = "screened"  # how a response was predicted: by the first, shorter trainings
 RETRAINED = "retrained"  # or by the second, longer ones, which decide
-TOO_LARGE = "{work:.2g} products for an example are too many to train the network anew, and {reason}; `regaudit trial` measures"
+TOO_LARGE = (
+    "{work:.2g} products for an example are too many to train the network anew, and {reason}; `regaudit trial` measures"
+)
 NOT_TRAINED = "the network cannot be trained here: {reason}"
-ONE_BY_ONE = "The network cannot be trained in a stack: fewer penalties were tried, one after the other, in fewer steps."
+ONE_BY_ONE = (
+    "The network cannot be trained in a stack: fewer penalties were tried, one after the other, in fewer steps."
+)
 TOO_FEW = "needs at least {needed} labelled rows, found {found}"
 SHIFTED = "The validation rows are of another distribution than the training rows: they alone judge the penalties."
 LEAST_ROWS: Final = 16
@@ -67,7 +71,11 @@ def respond(session: Session) -> Probed:
 
 
 def _tried(session: Session, effort: Effort, work: float) -> Probed:
-    """Return the responses; of networks that cannot be stacked, of fewer trainings one after the other."""
+    """Return the responses; of networks that cannot be stacked, of fewer trainings one after the other.
+
+    Raises:
+        RuntimeError: The memory is too small.
+    """
     try:
         return _trained(Trial(session, effort))
     except RuntimeError as error:  # what torch.func does not know: recurrent layers, data-dependent control flow
@@ -183,7 +191,7 @@ class Trial:
                 gain_se=_standard_error(gains[i]),
                 behind=float(behind[i].mean()),
                 behind_se=_standard_error(behind[i]),
-                zero_fraction=float(zeros[i]),
+                zero_fraction=None if zeros is None else float(zeros[i]),
                 shrinkage=_ratio(norms, i),
                 sensitivity=None if changes is None else _ratio(changes, i),
                 method=method,
@@ -230,8 +238,10 @@ class Outcome:
         best = int(torch.stack([each.mean(1) for each in self.losses]).mean(0).argmin())
         return any(is_shifted(self._losses(arm, on_val=True), self._losses(arm, on_val=False)) for arm in (0, best))
 
-    def near_zero(self) -> Tensor:
+    def near_zero(self) -> Tensor | None:
         """Return for each arm the share of kernel weights below 1% of the unpenalised kernels' rms, (arms,)."""
+        if not self.kernels.shape[2]:
+            return None
         return (self.kernels.abs() < self.threshold).float().mean((1, 2))
 
     @property

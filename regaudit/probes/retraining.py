@@ -118,7 +118,10 @@ class Retraining:
         Args:
             weights: (arms, replicas, parameters).
         """
-        given, first = list(self.session.train.inputs.values()), self.runner.places[0].kernel if self.runner.places else ""
+        given, first = (
+            list(self.session.train.inputs.values()),
+            self.runner.places[0].kernel if self.runner.places else "",
+        )
         shape = self.shapes.get(first, ())
         if len(given) != 1 or given[0].ndim != 2 or len(shape) != 2 or shape[1] != given[0].shape[1]:
             return None

@@ -79,7 +79,14 @@ def opened(runner: Runner, path: str, layers: tuple[Layer, ...], probing: Probin
         train, notes = synthetic.draw(runner, layers, probing)
     else:
         train, notes = data.load(probing.probe, runner, layers, probing)
-    session = Session(runner=runner, layers=layers, train=train, seed=probing.seed, estimand=probing.estimand)
+    session = Session(
+        runner=runner,
+        layers=layers,
+        train=train,
+        seed=probing.seed,
+        estimand=probing.estimand,
+        explain=probing.explain,
+    )
     if probing.val:
         val, more = data.load(probing.val, runner, layers, probing)
         session, notes = replace(session, val=val), (*notes, *more)
@@ -103,6 +110,7 @@ def together(parts: Iterable[Probed]) -> Probed:
         skips=tuple(each for part in parts for each in part.skips),
         responses=tuple(each for part in parts for each in part.responses),
         stationarity=tuple(each for part in parts for each in part.stationarity),
+        explanations=tuple(each for part in parts for each in part.explanations),
         notes=tuple(dict.fromkeys(each for part in parts for each in part.notes)),
         unused_inputs={name: each for part in parts for name, each in part.unused_inputs.items()},
     )

@@ -14,18 +14,20 @@ if TYPE_CHECKING:
     from regaudit.recommend.model import Model
 
 
-def hints(model: Model) -> tuple[LayerHint, ...]:
+def hints(model: Model, site: Site = Site.KERNEL) -> tuple[LayerHint, ...]:
     """Return what to do differently for some layers.
 
     Args:
         model: With effects seen.
+        site: What the recommended penalty acts on; of the output's kernel and bias only a kernel penalty needs a word.
 
     Returns:
         One hint for each kind of layer that the model has.
 
     Source: the practice of BERT, nanoGPT and timm (no decay on one-dimensional parameters); OLMo 2 (none on embeddings).
     """
-    groups = (_tables, _norms, _slopes, _scale_free, _tied, _outputs, _adapters, _collapsed)
+    outputs = (_outputs,) if site is Site.KERNEL else ()
+    groups = (_tables, _norms, _slopes, _scale_free, _tied, *outputs, _adapters, _collapsed)
     return tuple(hint for group in groups if (hint := group(model)))
 
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from regaudit.measures.detail import units
 from regaudit.penalties.snippets import keras_lines, torch_lines
+from regaudit.recommend.by_layer import last_layer, last_layer_responses, proportions
 from regaudit.recommend.choice import Choice, choose, rows_needed
 from regaudit.recommend.hints import hints
 from regaudit.recommend.model import Model, model_of
 from regaudit.recommend.prior import recommend_prior
 from regaudit.recommend.words import number
-from regaudit.records import Action, Alternative, Norm, Reason, Recommendation, Site
+from regaudit.records import Action, Alternative, LayerHint, Norm, Reason, Recommendation, Site
 
 if TYPE_CHECKING:
     from regaudit.records import Audit, Response
 
 SCREENED = "screened"  # the method of responses that only chose what to look at more closely
 KNOWN = 0.5  # a detected penalty below this confidence is not relied on (our choice)
+TRIAL = "Measure the penalties with your own recipe: `regaudit trial`."
 OBJECTIVES = {"accuracy": "validation loss", "sparsity": "sparsity", "noise": "robustness to noise"}
+_INPUTS = 6  # runs of inputs that are named
 _ORDER = (
     (Site.KERNEL, Norm.L2),
     (Site.KERNEL, Norm.L1),
@@ -50,7 +54,7 @@ def recommend_labelled(audit: Audit) -> Recommendation:
 
     Source: 30 small networks retrained under 37 penalties each; `docs/recommendation.md` has the figures.
     """
-    responses = [r for r in audit.responses if r.method != SCREENED]
+    responses = [r for r in audit.responses if r.method != SCREENED and not r.layer]
     if not responses:
         return _without(audit)
     model = model_of(audit)
@@ -72,7 +76,7 @@ def recommend_labelled(audit: Audit) -> Recommendation:
         confidence=choice.confidence,
         rationale=_rationale(audit, responses, choice, action),
         alternatives=_alternatives(audit, penalty),
-        layers=hints(model),
+        layers=(*_by_layer(model, penalty, action), *hints(model, penalty.site or Site.KERNEL)),
         apply=_apply(penalty, action),
         next_step=_next_step(audit, choice, action),
     )
@@ -81,11 +85,23 @@ def recommend_labelled(audit: Audit) -> Recommendation:
 def _without(audit: Audit) -> Recommendation:
     """Return the recommendation of the level below, with the reason why nothing was predicted."""
     advice = recommend_prior(audit)
+    alone = last_layer_responses(audit)
+    if alone:
+        because, hint = last_layer(alone, audit.probe.val_examples if audit.probe else 0)
+        layers = (hint, *advice.layers) if hint else advice.layers
+        return replace(advice, rationale=(*advice.rationale, because), layers=layers, next_step=TRIAL)
     reason = next((skip.reason for skip in audit.model_skips if skip.measure == "response"), "")
     if not reason:
         return advice
     because = Reason(text=f"No penalty could be tried: {reason}.", measure="responses", value=0.0)
     return replace(advice, rationale=(*advice.rationale, because))
+
+
+def _by_layer(model: Model, penalty: Used, action: Action) -> tuple[LayerHint, ...]:
+    """Return where the recommended strength is out of proportion; only where a kernel penalty is to be set."""
+    if action is Action.KEEP or penalty.site is not Site.KERNEL or not penalty.strength:
+        return ()
+    return proportions(model, penalty.norm, penalty.strength)
 
 
 def _used(model: Model) -> Used:
@@ -116,7 +132,7 @@ def _name(response: Response) -> str:
 def _rationale(audit: Audit, responses: list[Response], choice: Choice, action: Action) -> tuple[Reason, ...]:
     reasons = (
         _gain(audit, choice),
-        _noise(audit, choice) if action is Action.KEEP or not choice.is_clear else None,
+        _noise(audit, choice, action) if action is Action.KEEP or not choice.is_clear else None,
         _against_none(responses, choice),
         _neighbours(responses, choice),
         _effect(choice),
@@ -130,19 +146,21 @@ def _gain(audit: Audit, choice: Choice) -> Reason:
     against = "against the model as it is" if rows else "against no penalty"
     text = (
         f"{verb} with {_name(best)}, the {'validation' if rows else 'held-out'} loss is predicted to change by {-best.gain:+.3g} "
-        f"(standard error {best.gain_se:.2g}{f', {rows:,} validation rows' if rows else ''}) {against}; short trainings of our own recipe."
+        f"{against} (standard error {best.gain_se:.2g}{f', {rows:,} validation rows' if rows else ''}). This comes from short "
+        "trainings with regaudit's own settings, not yours."
     )
     return Reason(text=text, measure="response.gain", value=best.gain)
 
 
-def _noise(audit: Audit, choice: Choice) -> Reason:
+def _noise(audit: Audit, choice: Choice, action: Action) -> Reason:
     best, rows = choice.response, audit.probe.val_examples if audit.probe else 0
     needed = rows_needed(best, rows) if rows else None
     if best.gain <= 0:
         text = "No penalty that was tried is predicted to do better than the model as it is."
         return Reason(text=text, measure="response.gain", value=best.gain)
     decide = f" About {needed:,} validation rows would decide." if needed else ""
-    text = f"That is within its noise, so what is in use stays.{decide}"
+    stays = "none is added" if action is Action.NONE else "what is in use stays"
+    text = f"That could be chance, so {stays}.{decide}"
     return Reason(text=text, measure="rows_needed", value=float(needed) if needed else None)
 
 
@@ -151,8 +169,8 @@ def _against_none(responses: list[Response], choice: Choice) -> Reason | None:
     if none is None or choice.response.norm is None:
         return None
     text = (
-        f"The same trainings without a penalty come to a held-out loss of {number(none.loss)}, with {_name(choice.response)} to "
-        f"{number(choice.response.loss)}: a difference of {none.behind:.3g}, standard error {none.behind_se:.2g}."
+        f"Without a penalty the same trainings reach a held-out loss of {number(none.loss)}, with {_name(choice.response)} "
+        f"{number(choice.response.loss)}: {none.behind:.3g} less (standard error {none.behind_se:.2g})."
     )
     return Reason(text=text, measure="response.behind", value=none.behind)
 
@@ -165,8 +183,8 @@ def _neighbours(responses: list[Response], choice: Choice) -> Reason | None:
     )
     if not others:
         return None
-    listed = ", ".join(f"{number(r.strength)} to {number(r.loss)}" for r in others)
-    text = f"Other strengths of {best.site} {best.norm.upper() if best.norm else ''} come to: {listed}."
+    listed = ", ".join(f"{number(r.loss)} with {number(r.strength)}" for r in others)
+    text = f"Other strengths of {best.site} {best.norm.upper() if best.norm else ''} reach {listed}."
     return Reason(text=text, measure="response.loss", value=best.loss)
 
 
@@ -175,12 +193,15 @@ def _effect(choice: Choice) -> Reason | None:
     best = choice.response
     if best.norm is None or best.shrinkage is None:
         return None
-    parts = [f"leave {best.shrinkage:.0%} of the kernels' sum of squares"]
+    parts = [f"make the kernels' weights {best.shrinkage**0.5:.2g} times as large (root mean square)"]
     if best.zero_fraction is not None and (best.site, best.norm) == (Site.KERNEL, Norm.L1):
-        parts.append(f"bring {best.zero_fraction:.0%} of their weights within 1% of zero")
+        parts.append(f"bring {best.zero_fraction:.0%} of them to about zero")
+    if best.dropped_inputs:
+        dropped = units(best.dropped_inputs, "input", _INPUTS)
+        parts.append(f"drop {dropped} ({len(best.dropped_inputs):,} in all, counted from 0)")
     if best.sensitivity is not None:
-        parts.append(f"let noise on the inputs change the output {best.sensitivity:.2f} times as much")
-    text = f"Against training without a penalty it is predicted to {_listed(parts)}."
+        parts.append(f"make the output move {best.sensitivity:.2g} times as far under noise on the inputs")
+    text = f"Compared with training without a penalty, it is predicted to {_listed(parts)}."
     return Reason(text=text, measure="response.shrinkage", value=best.shrinkage)
 
 
@@ -215,6 +236,8 @@ def _apply(penalty: Used, action: Action) -> dict[str, str]:
 def _next_step(audit: Audit, choice: Choice, action: Action) -> str:
     if audit.probe is None or not audit.probe.val:
         return "Give validation data with --val: then the gain is measured against the model as it is."
-    if action is Action.KEEP:
-        return "Give more validation rows, or measure the penalties with your own recipe: `regaudit trial`."
+    if not choice.is_clear and audit.objective == "accuracy":
+        return f"Give more validation rows. Or: {TRIAL[0].lower()}{TRIAL[1:]}"
+    if action is Action.NONE:
+        return "Train with your own recipe without a penalty, and compare the validation loss."
     return f"Train with your own recipe at {number(choice.low)}, {number(choice.strength)} and {number(choice.high)}, and keep the best on validation data."

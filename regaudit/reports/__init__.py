@@ -5,7 +5,8 @@ A new format is one file here that defines a `REPORTER`, and its entry in `REPOR
 
 from __future__ import annotations
 
-from regaudit.reports import github, gitlab, html, json, jsonl, junit, markdown, sarif, terminal
+from regaudit.plugins import Kind
+from regaudit.reports import github, gitlab, html, json, jsonl, junit, markdown, plugged, sarif, terminal
 from regaudit.reports.base import Problem, Report, Reporter, View
 
 REPORTERS: tuple[Reporter, ...] = (
@@ -20,4 +21,17 @@ REPORTERS: tuple[Reporter, ...] = (
     gitlab.REPORTER,
 )
 
-__all__ = ["REPORTERS", "Problem", "Report", "Reporter", "View"]
+PLUGINS = Kind(
+    name="reports",
+    type=Reporter,
+    names=lambda each: (each.name, *each.suffixes),
+    taken=lambda: (word for each in REPORTERS for word in (each.name, *each.suffixes)),
+    admit=plugged.admit,
+)
+
+__all__ = ["PLUGINS", "REPORTERS", "Problem", "Report", "Reporter", "View", "every_reporter"]
+
+
+def every_reporter() -> tuple[Reporter, ...]:
+    """Return regaudit's own reporters, then those of plugins; a broken plugin is a `PluginError`."""
+    return (*REPORTERS, *PLUGINS.objects())

@@ -1,117 +1,129 @@
-"""The theory, computed for one layer: what holds each weight where it is, and what penalties would do to it.
-
-Each weight on its own, in the local quadratic: the data pull at w + u/h, with u = -∂L/∂w and h the curvature. L2 moves a
-weight to (h·w + u)/(h + 2λ); L1 zeroes those with |h·w + u| ≤ λ.
-"""
+"""The theory, computed for a layer: its weights against what the data pull at, and what penalties would do to it."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
-from regaudit.errors import ConfigError
+from regaudit.records import Use
+from regaudit.reports import numbers
+from regaudit.reports.escape import SENTENCE_LIMIT, printable
+from regaudit.reports.explanation_fields import SHARES, thresholds
+from regaudit.reports.page import Column, Page, styled
 
 if TYPE_CHECKING:
-    from regaudit.records import Audit, LayerAudit
+    from rich.text import Text
 
-STRENGTHS: Final = (1e-4, 1e-3, 1e-2, 1e-1)
-USES: Final = ("kernel", "bias")
-QUANTILES: Final = (10, 50, 90)
+    from regaudit.records import Audit, Explanation, Prediction, Pulls
+    from regaudit.reports.base import Report
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shrinkage:
-    """What L2 of one strength would leave of the norm of a parameter, 1 for all of it."""
-
-    strength: float
-    left: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explained:
-    """A kernel or a bias in the terms of the theory; None for what was not measured.
-
-    Args:
-        use: kernel or bias.
-        pull: rms of u.
-        alignment: Cosine of u and w.
-        equilibrium: λ of the L2 penalty under which w = u/(2λ) in the mean.
-        thresholds: λ at which L1 zeroes 10, 50 and 90% of the weights.
-        shrinkage: Of L2, by strength.
-    """
-
-    use: str
-    pull: float | None
-    alignment: float | None
-    equilibrium: float | None
-    thresholds: tuple[float, ...]
-    shrinkage: tuple[Shrinkage, ...]
+LABEL_WIDTH: Final = len("missing")
+LETTERS: Final = {Use.KERNEL: "w", Use.BIAS: "b"}
+MODELS: Final = {
+    "joint": "the quadratic of the data loss in all weights of this layer, the other layers as they are",
+    "single": "the quadratic of the data loss in one weight at a time, for the layer is large",
+}
+OUTCOMES: Final = (
+    Column(title="penalty", is_number=False),
+    Column(title="λ"),
+    Column(title="‖W‖"),
+    Column(title="‖b‖"),
+    Column(title="rms y"),
+    Column(title="zeros"),
+    Column(title="inputs dropped"),
+)
+MISSING: Final = {
+    "weights": "--model FILE.py:build --probe train.npz --loss mse",
+    "optimizer": "--model FILE.py:build --probe train.npz --loss mse",
+    "probe": "--loss mse, with labels y in the file of --probe",
+}
 
 
-def explained(audit: Audit, layer: str) -> tuple[Explained, ...]:
-    """Return the kernel and the bias of a layer, as far as they were measured.
-
-    Args:
-        audit: With the gradients of labelled data, for all of it.
-        layer: Its name.
-
-    Raises:
-        ConfigError: There is no such layer.
-    """
-    names = [each.layer.name for each in audit.layers]
-    if layer not in names:
-        near = get_close_matches(layer, names, n=3, cutoff=0.4) or names[:3]
-        raise ConfigError(f"--explain {layer}: no such layer; there are {', '.join(near)}")
-    found = audit.layer(layer)
-    return tuple(_explained(found, use) for use in USES if found.value(f"{use}.data_gradient_rms") is not None)
+def explanations(page: Page, report: Report) -> None:
+    """Write what was asked to be explained."""
+    for each in report.audit.explanations:
+        page.heading(f"Explained: {printable(each.layer)}", _aside(each))
+        if each.pulls:
+            _quantiles(page, each)
+        for pulls in each.pulls:
+            _held(page, report.audit, each.layer, pulls)
+        page.blank()
+        page.table(list(OUTCOMES), _rows(each))
+        if each.reason:
+            text = f"{printable(each.reason, SENTENCE_LIMIT)}{_command(report.audit, each)}"
+            page.paragraph(text, label="missing", label_width=LABEL_WIDTH)
 
 
-def _explained(layer: LayerAudit, use: str) -> Explained:
-    thresholds = [layer.value(f"{use}.l1_threshold_{each}") for each in QUANTILES]
-    return Explained(
-        use=use,
-        pull=layer.value(f"{use}.data_gradient_rms"),
-        alignment=layer.value(f"{use}.gradient_alignment"),
-        equilibrium=layer.value(f"{use}.l2_equilibrium_strength"),
-        thresholds=tuple(each for each in thresholds if each is not None),
-        shrinkage=_shrinkage(layer, use),
+def _aside(explanation: Explanation) -> str:
+    return f"predicted by {MODELS[explanation.model]}" if explanation.model in MODELS else ""
+
+
+def _quantiles(page: Page, explanation: Explanation) -> None:
+    percents = explanation.pulls[0].percents
+    columns = [Column(title="quantile", is_number=False), *(Column(title=f"{each}%") for each in percents)]
+    rows = [
+        [styled(title), *(styled(numbers.short(each)) for each in values)]
+        for pulls in explanation.pulls
+        for title, values in _named(pulls)
+        if values
+    ]
+    page.table(columns, rows)
+
+
+def _named(pulls: Pulls) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    letter = LETTERS[pulls.use]
+    pull = f"u = -∂L/∂{letter}"
+    return (
+        (f"|{letter}|", pulls.weights),
+        (f"|u|, {pull}", pulls.pulls),
+        (f"u·sign({letter})", pulls.outward),
     )
 
 
-def _shrinkage(layer: LayerAudit, use: str) -> tuple[Shrinkage, ...]:
-    """Return ‖(h·w + u)/(h + 2λ)‖ over ‖w‖, with the mean curvature for every weight."""
-    pull, alignment, equilibrium, h = (
-        layer.value(f"{use}.{name}")
-        for name in ("data_gradient_rms", "gradient_alignment", "l2_equilibrium_strength", "curvature_mean")
-    )
-    if not pull or not alignment or not equilibrium or not h:
-        return ()
-    # ⟨u, w⟩ = 2e‖w‖² and ⟨u, w⟩ = a‖u‖‖w‖ give ‖u‖/‖w‖ = 2e/a.
-    relative = 2 * equilibrium / alignment
-    target = math.sqrt(max(0.0, h * h + 4 * h * equilibrium + relative * relative))
-    return tuple(Shrinkage(strength=each, left=target / (h + 2 * each)) for each in STRENGTHS)
+def _held(page: Page, audit: Audit, layer: str, pulls: Pulls) -> None:
+    """Write the strengths at which L1 zeroes weights, and at which L2 holds them."""
+    measured, said = audit.layer(layer), []
+    found = thresholds(audit, layer, pulls.use)
+    if found:
+        named = ", ".join(f"{q}% from {numbers.short(t)}" for q, t in zip(SHARES, found, strict=False))
+        said.append(f"L1 zeroes {named}, one at a time.")
+    equilibrium = measured.value(f"{pulls.use}.l2_equilibrium_strength")
+    alignment = measured.value(f"{pulls.use}.gradient_alignment")
+    if equilibrium is not None:
+        cosine = "" if alignment is None else f", with a cosine of {numbers.short(alignment)}"
+        said.append(_equilibrium(equilibrium, LETTERS[pulls.use], cosine))
+    if said:
+        page.paragraph(" ".join(said), label=str(pulls.use), label_width=LABEL_WIDTH)
 
 
-def lines(audit: Audit, layer: str) -> list[str]:
-    """Return the explanation in sentences; what is missing at a lower level of evidence is said."""
-    found = explained(audit, layer)
-    if not found:
-        return [f"{layer}: weights alone don't tell what the data pull at. Add --probe, --loss and labels."]
-    return [line for each in found for line in _lines(each)]
+def _equilibrium(strength: float, letter: str, cosine: str) -> str:
+    if strength <= 0:
+        return f"No L2 holds it: the data want it smaller{cosine}."
+    return f"L2 holds it at {letter} = u/(2λ) with λ = {numbers.short(strength)}{cosine}."
 
 
-def _lines(each: Explained) -> list[str]:
-    told = [f"{each.use}: the data pull with an rms of {each.pull:.3g}"]
-    if each.alignment is not None and each.equilibrium is not None:
-        told.append(
-            f"  u against w: cosine {each.alignment:.2f}; L2 of strength {each.equilibrium:.3g} would hold w = u/(2λ)"
-        )
-    if each.thresholds:
-        named = ", ".join(f"{q}% at {t:.3g}" for q, t in zip(QUANTILES, each.thresholds, strict=False))
-        told.append(f"  L1 zeroes {named}")
-    if each.shrinkage:
-        named = ", ".join(f"{s.left:.0%} at {s.strength:g}" for s in each.shrinkage)
-        told.append(f"  L2 leaves of the norm {named}")
-    return told
+def _rows(explanation: Explanation) -> list[list[Text]]:
+    rows = [["as it is", "", *_sizes(explanation.present)]]
+    last = ""
+    for each in explanation.predictions:
+        name = f"{each.site} {each.norm.upper()}" if each.norm else "no penalty"
+        strength = numbers.strength(each.strength) if each.norm else ""
+        rows.append([name if name != last else "", strength, *_sizes(each)])
+        last = name
+    return [[styled(cell) for cell in row] for row in rows]
+
+
+def _sizes(found: Prediction) -> list[str]:
+    values = (found.kernel_norm, found.bias_norm, found.activity_rms)
+    zeros = "" if found.zero_fraction is None else numbers.percent(found.zero_fraction)
+    return [*("" if each is None else numbers.short(each) for each in values), zeros, f"{len(found.dropped_inputs):,}"]
+
+
+def _command(audit: Audit, explanation: Explanation) -> str:
+    """Return how to get the evidence that is missing."""
+    if not explanation.pulls or audit.evidence not in MISSING:
+        return ""
+    path = audit.inputs[0].path if audit.inputs else "INPUT"
+    base = f"regaudit inspect {printable(path, SENTENCE_LIMIT)} --explain {printable(explanation.layer)}"
+    if audit.evidence == "probe":
+        return f": add {MISSING['probe']}"
+    return f": {base} {MISSING[audit.evidence]}"

@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regaudit.reports import trial_fields
+from regaudit.reports import explanation_fields, trial_fields
 from regaudit.reports.base import Report, Reporter
 from regaudit.reports.folding import shape_of
 from regaudit.reports.json_text import acceptable, rounded, written
@@ -61,6 +61,7 @@ def document(report: Report) -> Object:
         "responses": [_response(each) for each in audit.responses],
         "trial": trial_fields.written(audit.trial),
         "stationarity": [_stationarity(each) for each in audit.stationarity],
+        "explanation": [explanation_fields.written(each, audit) for each in audit.explanations],
         "tensors": [_tensor(each) for each in audit.tensors],
         "detected": _detected(audit.detected),
         "effects": [_effect(each) for each in audit.effects],

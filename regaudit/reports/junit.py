@@ -36,7 +36,7 @@ REPORTER = Reporter(name="junit", suffixes=(".xml",), render=render)
 
 
 def _suite(report: Report) -> ET.Element:
-    from regaudit.rules import RULES
+    from regaudit.rules import every_rule
 
     name = printable(report.name) or "regaudit"
     suite = ET.Element("testsuite", name=name, time=f"{report.audit.duration_s:.3f}")
@@ -45,7 +45,7 @@ def _suite(report: Report) -> ET.Element:
         suite.append(problem)
     else:
         suite.append(_coverage(report, name))
-        for rule in RULES:
+        for rule in every_rule():
             suite.append(_case(rule, [f for f in report.audit.findings if f.rule == rule.code], name))
     for key, tag in (
         ("tests", "testcase"),

@@ -48,7 +48,7 @@ from regaudit.records import (
     Use,
     Verdict,
 )
-from regaudit.reports import trial_fields
+from regaudit.reports import explanation_fields, trial_fields
 from regaudit.reports.anchor import Anchor
 from regaudit.reports.base import Problem, Report
 from regaudit.reports.fields import FIX, Fields
@@ -126,6 +126,7 @@ def _audit(f: Fields) -> Audit:
         responses=tuple(_response(each) for each in f.parts("responses")),
         trial=trial_fields.read(f.maybe_part("trial")),
         stationarity=tuple(_stationarity(each) for each in f.parts("stationarity")),
+        explanations=tuple(explanation_fields.read(each) for each in f.parts("explanation")),
         effects=tuple(_effect(each) for each in f.parts("effects")),
         detected=_detected(f.maybe_part("detected")),
         findings=tuple(_finding(each) for each in f.parts("findings")),

@@ -29,6 +29,7 @@ _LEVELS = {Severity.ERROR: "error", Severity.WARN: "warning", Severity.INFO: "no
 _PROBLEMS = {Severity.ERROR: "error", Severity.WARN: "warning", Severity.INFO: "recommendation"}
 
 Object = dict[str, Any]
+Extensions = dict[tuple[str, str], "list[Rule]"]
 
 
 def render(report: Report) -> bytes:
@@ -47,21 +48,49 @@ REPORTER = Reporter(name="sarif", suffixes=(".sarif", ".sarif.json"), render=ren
 
 def _run(report: Report) -> Object:
     from regaudit import __version__
-    from regaudit.rules import RULES
 
     found = [(part, each) for part in report.parts or (report,) for each in part.audit.findings]
     shown = found[:MAX_RESULTS]
     used = {each.rule for _, each in shown}
-    rules = [rule for rule in RULES if rule.code in used]
-    indexes = {rule.code: index for index, rule in enumerate(rules)}
+    rules, extensions = _rules(used)
     driver = {"name": "regaudit", "semanticVersion": __version__, "rules": [_rule(each) for each in rules]}
+    references = {rule.code: {"ruleIndex": index} for index, rule in enumerate(rules)}
+    references |= _references(extensions)
     return {
-        "tool": {"driver": driver},
+        "tool": {"driver": driver, **_extensions(extensions)},
         "columnKind": "utf16CodeUnits",
         "automationDetails": {"id": "regaudit/"},
         "artifacts": list(_artifacts(report)),
         "invocations": [_invocation(report, left_out=len(found) - len(shown))],
-        "results": [_result(part, each, indexes) for part, each in shown],
+        "results": [_result(part, each) | references.get(each.rule, {}) for part, each in shown],
+    }
+
+
+def _rules(used: set[str]) -> tuple[list[Rule], Extensions]:
+    """Return the rules that fired: regaudit's own, and those of plugins by the package that has them, with its version."""
+    from regaudit.rules import PLUGINS, RULES
+
+    extensions: Extensions = {}
+    for plugin, rule in PLUGINS.pairs():
+        if rule.code in used:
+            extensions.setdefault((plugin.distribution, plugin.version), []).append(rule)
+    return [rule for rule in RULES if rule.code in used], extensions
+
+
+def _extensions(found: Extensions) -> Object:
+    tools = [
+        {"name": name, "version": version, "rules": [_rule(each) for each in rules]}
+        for (name, version), rules in found.items()
+    ]
+    return {"extensions": tools} if tools else {}
+
+
+def _references(found: Extensions) -> dict[str, Object]:
+    """Return how a result names the rule of a plugin; `ruleIndex` would count in the driver's."""
+    return {
+        rule.code: {"rule": {"id": rule.code, "index": index, "toolComponent": {"name": name, "index": number}}}
+        for number, ((name, _), rules) in enumerate(found.items())
+        for index, rule in enumerate(rules)
     }
 
 
@@ -102,7 +131,7 @@ def _invocation(report: Report, *, left_out: int) -> Object:
     }
 
 
-def _result(report: Report, finding: Finding, indexes: dict[str, int]) -> Object:
+def _result(report: Report, finding: Finding) -> Object:
     result: Object = {
         "ruleId": finding.rule,
         "level": _LEVELS[finding.severity],
@@ -114,8 +143,6 @@ def _result(report: Report, finding: Finding, indexes: dict[str, int]) -> Object
         },
         "properties": _properties(finding),
     }
-    if finding.rule in indexes:
-        result["ruleIndex"] = indexes[finding.rule]
     if report.name and uri(report.name) != uri(anchor_of(report).path):
         result["relatedLocations"] = [{"id": 1, "physicalLocation": _physical(Anchor(path=report.name, line=0))}]
     if finding.status == "baseline":

@@ -297,7 +297,7 @@ def _unmeasured(page: Page, report: Report) -> None:
 
 def scope(page: Page, report: Report) -> None:
     """Write the last line: what was looked at and what came of it, so that a pass is never read as more than it is."""
-    from regaudit.rules import RULES
+    from regaudit.rules import every_rule
 
     audit = report.audit
     blocking = sum(each.blocking for each in audit.coverage.skipped)
@@ -307,7 +307,7 @@ def scope(page: Page, report: Report) -> None:
     incomplete = "incomplete: " if report.status is Status.INCOMPLETE else ""
     evidence = "weights only" if audit.evidence == "weights" else printable(audit.evidence)
     page.paragraph(
-        f"{incomplete}audited {looked_at}, {size}, {stored}, {numbers.plural(len(RULES), 'rule')}:"
+        f"{incomplete}audited {looked_at}, {size}, {stored}, {numbers.plural(len(every_rule()), 'rule')}:"
         f" {_counts(severities(audit))}; evidence: {evidence}",
         indent=0,
     )

@@ -125,7 +125,7 @@ def _grouped(items: Iterable[Item], key: Callable[[Item], object]) -> list[tuple
 
 
 def _finding_topic(group: tuple[Finding, ...]) -> Topic:
-    from regaudit.rules import RULES
+    from regaudit.rules import every_rule
 
     first = group[0]
     return Topic(
@@ -135,7 +135,7 @@ def _finding_topic(group: tuple[Finding, ...]) -> Topic:
         places=tuple(dict.fromkeys(place for each in group if (place := each.layer or each.tensor))),
         clearest=first.layer or first.tensor,
         text=first.message,
-        fix=next((rule.fix for rule in RULES if rule.code == first.rule), ""),
+        fix=next((rule.fix for rule in every_rule() if rule.code == first.rule), ""),
         confidence=str(first.confidence),
     )
 

@@ -32,7 +32,7 @@ REPORTER = Reporter(name="text", suffixes=(".txt",), render=render, is_for_peopl
 
 
 def _one(page: Page, report: Report, *, of_several: bool = False) -> None:
-    from regaudit.reports import layer_table, probe_section, sections, trial_section
+    from regaudit.reports import explaining, layer_table, probe_section, sections, trial_section
 
     sections.title(page, report)
     if report.problems and of_several:
@@ -42,6 +42,7 @@ def _one(page: Page, report: Report, *, of_several: bool = False) -> None:
     sections.known(page, report)
     if not report.view.quiet and not report.problems:
         sections.declared(page, report)
+        explaining.explanations(page, report)
         probe_section.probe(page, report)
         trial_section.trial(page, report)
         sections.recommendation(page, report)

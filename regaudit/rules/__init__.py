@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from regaudit.errors import ConfigError
+from regaudit.plugins import Kind
 from regaudit.records import Audit, Finding, Severity
 from regaudit.rules import (
     activity_bias_driven,
@@ -56,18 +57,17 @@ from regaudit.rules import (
     norm_zero_scale,
     pages,
     pattern_unmatched,
+    plugged,
     precision_double,
     precision_half_range,
     waiver_expired,
     waiver_unused,
 )
-from regaudit.rules.base import applied
+from regaudit.rules.base import Rule, applied
 from regaudit.rules.fingerprints import with_fingerprints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from regaudit.rules.base import Rule
 
 RULES: tuple[Rule, ...] = (
     nonfinite_values.RULE,
@@ -119,7 +119,20 @@ RULES: tuple[Rule, ...] = (
     baseline_stale.RULE,
 )
 
+PLUGINS = Kind(
+    name="rules",
+    type=Rule,
+    names=lambda rule: (rule.name, rule.code),
+    taken=lambda: (word for rule in RULES for word in (rule.name, rule.code)),
+    admit=plugged.admit,
+)
+
 _RANK = {severity: rank for rank, severity in enumerate(Severity)}
+
+
+def every_rule() -> tuple[Rule, ...]:
+    """Return regaudit's own rules, then those of plugins; a broken plugin is a `PluginError`."""
+    return (*RULES, *PLUGINS.objects())
 
 
 def run(audit: Audit, thresholds: Mapping[str, Mapping[str, float]] | None = None) -> tuple[Finding, ...]:
@@ -133,7 +146,7 @@ def run(audit: Audit, thresholds: Mapping[str, Mapping[str, float]] | None = Non
         The findings, worst first, then in the order of the layers (findings about the file come before them). On one
         layer a finding is left out where another, at least as severe, explains it.
     """
-    found = [each for rule in RULES for each in _checked(rule, audit, (thresholds or {}).get(rule.code, {}))]
+    found = [each for rule in every_rule() for each in _checked(rule, audit, (thresholds or {}).get(rule.code, {}))]
     position = {each.layer.name: index for index, each in enumerate(audit.layers)}
     kept = sorted(_root_causes(found), key=lambda f: (_RANK[f.severity], position.get(f.layer, -1)))
     return with_fingerprints(kept, audit)
@@ -146,7 +159,7 @@ def find(code_or_name: str) -> Rule:
         ConfigError: There is none; the message names the nearest.
     """
     wanted = code_or_name.strip().lower()
-    by_word = {word: rule for rule in RULES for word in (rule.code.lower(), rule.name)}
+    by_word = {word: rule for rule in every_rule() for word in (rule.code.lower(), rule.name)}
     if wanted in by_word:
         return by_word[wanted]
     near = get_close_matches(wanted, by_word, n=3, cutoff=0.5)
@@ -172,7 +185,7 @@ def _checked(rule: Rule, audit: Audit, thresholds: Mapping[str, float]) -> list[
 
 
 def _root_causes(found: list[Finding]) -> list[Finding]:
-    supersedes = {rule.name: rule.supersedes for rule in RULES}
+    supersedes = {rule.name: rule.supersedes for rule in every_rule()}
     on_layer: dict[str, list[Finding]] = defaultdict(list)
     for each in found:
         on_layer[each.layer].append(each)
@@ -188,4 +201,4 @@ def _root_causes(found: list[Finding]) -> list[Finding]:
 
 
 def _spelled(word: str) -> str:
-    return word.upper() if word.startswith("rga") else word
+    return word if "-" in word else word.upper()

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from regaudit.effects.bias import FREE_PARTS
 from regaudit.records import Audit, Axis, Confidence, Finding, LayerAudit, Severity, Use
-from regaudit.rules.base import Rule, Threshold
+from regaudit.rules.base import Cost, Rule, Threshold
 from regaudit.rules.batch import hidden
 from regaudit.rules.kernels import MAPS, percent
 
@@ -70,5 +70,6 @@ RULE = Rule(
     confidence=Confidence.MEDIUM,
     thresholds=(DRIVEN, MIN_UNITS),
     roles=MAPS,
+    cost=Cost.PROBE,
     check=_check,
 )

@@ -25,7 +25,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regaudit.records import Audit, Axis, Confidence, Finding, Severity, Use
-from regaudit.rules.base import Rule, Threshold
+from regaudit.rules.base import Cost, Rule, Threshold
 from regaudit.rules.batch import EXAMPLES, ROWS, hidden, rows, severity
 from regaudit.rules.kernels import MAPS, percent
 
@@ -73,5 +73,6 @@ RULE = Rule(
     thresholds=(DEAD, NEARLY_ALL, ROWS, EXAMPLES),
     roles=MAPS,
     supersedes=("activity-bias-driven",),
+    cost=Cost.PROBE,
     check=_check,
 )

@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regaudit.records import Audit, Axis, Confidence, Finding, Severity, Use
-from regaudit.rules.base import Rule, Threshold
+from regaudit.rules.base import Cost, Rule, Threshold
 from regaudit.rules.batch import hidden
 from regaudit.rules.kernels import MAPS, number, percent
 
@@ -67,5 +67,6 @@ RULE = Rule(
     confidence=Confidence.MEDIUM,
     thresholds=(ALIKE, MIN_SIDE),
     roles=MAPS,
+    cost=Cost.PROBE,
     check=_check,
 )

@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regaudit.records import Audit, Confidence, Finding, Severity
-from regaudit.rules.base import Rule, Threshold
+from regaudit.rules.base import Cost, Rule, Threshold
 from regaudit.rules.batch import hidden
 from regaudit.rules.kernels import MAPS, number, which
 
@@ -58,5 +58,6 @@ RULE = Rule(
     confidence=Confidence.MEDIUM,
     thresholds=(SIZE, RATIO),
     roles=MAPS,
+    cost=Cost.PROBE,
     check=_check,
 )

@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regaudit.records import Audit, Confidence, Finding, Severity
-from regaudit.rules.base import Rule, Threshold
+from regaudit.rules.base import Cost, Rule, Threshold
 from regaudit.rules.batch import is_drawn
 
 if TYPE_CHECKING:
@@ -54,5 +54,6 @@ RULE = Rule(
     severity=Severity.ERROR,
     confidence=Confidence.HIGH,
     thresholds=(COUNT,),
+    cost=Cost.PROBE,
     check=_check,
 )

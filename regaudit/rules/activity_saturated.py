@@ -24,7 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regaudit.records import Audit, Confidence, Finding, Severity
-from regaudit.rules.base import Rule, Threshold
+from regaudit.rules.base import Cost, Rule, Threshold
 from regaudit.rules.batch import EXAMPLES, ROWS, hidden, rows, severity
 from regaudit.rules.kernels import MAPS, percent
 
@@ -66,5 +66,6 @@ RULE = Rule(
     thresholds=(SATURATED, STUCK, ROWS, EXAMPLES),
     roles=MAPS,
     supersedes=("activity-bias-driven",),
+    cost=Cost.PROBE,
     check=_check,
 )

@@ -25,7 +25,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regaudit.records import Audit, Confidence, Finding, Severity
-from regaudit.rules.base import Rule, Threshold
+from regaudit.rules.base import Cost, Rule, Threshold
 from regaudit.rules.batch import is_drawn
 from regaudit.rules.kernels import number
 
@@ -64,5 +64,6 @@ RULE = Rule(
     severity=Severity.WARN,
     confidence=Confidence.MEDIUM,
     thresholds=(GROWTH, STEADY),
+    cost=Cost.PROBE,
     check=_check,
 )

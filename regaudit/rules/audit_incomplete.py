@@ -23,7 +23,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from regaudit.records import Audit, Confidence, Finding, Severity
-from regaudit.rules.base import Rule, Threshold
+from regaudit.rules.base import Cost, Rule, Threshold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,5 +54,6 @@ RULE = Rule(
     severity=Severity.INFO,
     confidence=Confidence.HIGH,
     thresholds=(SKIPPED,),
+    cost=Cost.FILE,
     check=_check,
 )

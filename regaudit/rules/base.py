@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from regaudit.records import Audit, Confidence, Finding, Role, Severity
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _values: ContextVar[Mapping[str, float] | None] = ContextVar("regaudit_thresholds", default=None)
+
+
+class Cost(StrEnum):
+    """What a rule needs of an audit: each costs more than the one before it."""
+
+    FILE = "file"
+    WEIGHTS = "weights"
+    SPECTRUM = "spectrum"
+    PROBE = "probe"
+    LABELS = "labels"
 
 
 class Threshold(NamedTuple):
@@ -75,6 +86,7 @@ class Rule:
         supersedes: Names of rules whose findings on the same layer this one explains.
         publish: How bad it is in a file that others will download, where that is worse (preset `publish`).
         is_optional: It runs only where it is asked for (preset `all`, `extend-select`).
+        cost: What it needs of an audit; without that it is silent.
         since: First version that has it.
     """
 
@@ -89,6 +101,7 @@ class Rule:
     supersedes: tuple[str, ...] = ()
     publish: Severity | None = None
     is_optional: bool = False
+    cost: Cost = Cost.WEIGHTS
     since: str = "0.1.0"
 
     @property

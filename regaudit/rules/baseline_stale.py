@@ -20,7 +20,7 @@ Example:
 from __future__ import annotations
 
 from regaudit.records import Confidence, Severity
-from regaudit.rules.base import Rule, Threshold, found_by_policy
+from regaudit.rules.base import Cost, Rule, Threshold, found_by_policy
 
 STALE = Threshold("stale", "entries that match nothing", 0, "entries", "definition")
 
@@ -32,5 +32,6 @@ RULE = Rule(
     severity=Severity.INFO,
     confidence=Confidence.HIGH,
     thresholds=(STALE,),
+    cost=Cost.FILE,
     check=found_by_policy,
 )

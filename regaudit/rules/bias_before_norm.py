@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regaudit.records import Audit, Confidence, Finding, Role, Severity, Use
-from regaudit.rules.base import Rule
+from regaudit.rules.base import Cost, Rule
 from regaudit.rules.kernels import MAPS
 
 if TYPE_CHECKING:
@@ -48,5 +48,6 @@ RULE = Rule(
     severity=Severity.INFO,
     confidence=Confidence.HIGH,
     roles=MAPS,
+    cost=Cost.FILE,
     check=_check,
 )

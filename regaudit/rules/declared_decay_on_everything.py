@@ -24,7 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regaudit.records import Audit, Confidence, Finding, Role, Severity
-from regaudit.rules.base import Rule
+from regaudit.rules.base import Cost, Rule
 from regaudit.rules.declared import penalties_on_all
 from regaudit.rules.kernels import number
 
@@ -64,5 +64,6 @@ RULE = Rule(
     page=__doc__,
     severity=Severity.INFO,
     confidence=Confidence.MEDIUM,
+    cost=Cost.FILE,
     check=_check,
 )

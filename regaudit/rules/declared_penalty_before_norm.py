@@ -24,7 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regaudit.records import Audit, Confidence, Finding, Severity
-from regaudit.rules.base import Rule
+from regaudit.rules.base import Cost, Rule
 from regaudit.rules.declared import penalties_on, penalties_on_all
 from regaudit.rules.kernels import MAPS, kernels, number
 
@@ -69,5 +69,6 @@ RULE = Rule(
     severity=Severity.INFO,
     confidence=Confidence.HIGH,
     roles=MAPS,
+    cost=Cost.FILE,
     check=_check,
 )

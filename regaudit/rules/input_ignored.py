@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regaudit.records import Audit, Confidence, Finding, Severity
-from regaudit.rules.base import Rule, Threshold
+from regaudit.rules.base import Cost, Rule, Threshold
 from regaudit.rules.batch import is_drawn
 from regaudit.rules.kernels import percent, which
 
@@ -55,5 +55,6 @@ RULE = Rule(
     severity=Severity.INFO,
     confidence=Confidence.MEDIUM,
     thresholds=(IGNORED,),
+    cost=Cost.PROBE,
     check=_check,
 )

@@ -28,7 +28,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regaudit.records import Audit, Confidence, Finding, LayerAudit, Role, Severity
-from regaudit.rules.base import Rule, Threshold
+from regaudit.rules.base import Cost, Rule, Threshold
 from regaudit.rules.kernels import MAPS, copies_inputs, fan_in, inputs, kernels, number, units
 
 if TYPE_CHECKING:
@@ -95,5 +95,6 @@ RULE = Rule(
     thresholds=(ONE, MIN_SIDE, RANK, CONDITION, MIN_WIDE),
     roles=ROLES,
     supersedes=("kernel-dead-units", "kernel-ignored-inputs", "kernel-duplicate-units", "bias-dominance"),
+    cost=Cost.SPECTRUM,
     check=_check,
 )

@@ -26,7 +26,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regaudit.records import Audit, Confidence, Finding, Severity
-from regaudit.rules.base import Rule, Threshold
+from regaudit.rules.base import Cost, Rule, Threshold
 from regaudit.rules.batch import is_drawn
 from regaudit.rules.kernels import number
 
@@ -61,5 +61,6 @@ RULE = Rule(
     severity=Severity.INFO,
     confidence=Confidence.LOW,
     thresholds=(SENSITIVE,),
+    cost=Cost.PROBE,
     check=_check,
 )

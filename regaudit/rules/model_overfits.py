@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regaudit.records import Audit, Confidence, Finding, Severity
-from regaudit.rules.base import Rule, Threshold
+from regaudit.rules.base import Cost, Rule, Threshold
 from regaudit.rules.kernels import number
 
 if TYPE_CHECKING:
@@ -61,5 +61,6 @@ RULE = Rule(
     severity=Severity.INFO,
     confidence=Confidence.HIGH,
     thresholds=(ERRORS, SHARE),
+    cost=Cost.LABELS,
     check=_check,
 )

@@ -26,7 +26,7 @@ import math
 from typing import TYPE_CHECKING
 
 from regaudit.records import Audit, Confidence, Finding, Severity
-from regaudit.rules.base import Rule, Threshold
+from regaudit.rules.base import Cost, Rule, Threshold
 from regaudit.rules.kernels import number
 
 if TYPE_CHECKING:
@@ -60,5 +60,6 @@ RULE = Rule(
     severity=Severity.WARN,
     confidence=Confidence.HIGH,
     thresholds=(ERRORS, ROWS),
+    cost=Cost.LABELS,
     check=_check,
 )

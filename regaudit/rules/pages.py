@@ -7,6 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from regaudit.records import Severity
+from regaudit.rules.base import Cost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
 
 _SECTIONS = ("Why", "How", "Fix", "Silent on", "Example")
 _KINDS = {Severity.ERROR: "error", Severity.WARN: "warning", Severity.INFO: "note"}
+COSTS = {
+    Cost.FILE: "the file's own words only: names, shapes, dtypes and what it declares",
+    Cost.WEIGHTS: "every weight, read once",
+    Cost.SPECTRUM: "singular values, so that it is silent with --spectrum off",
+    Cost.PROBE: "data to run the model on (--probe)",
+    Cost.LABELS: "data with labels (--probe, --val, --loss)",
+}
 _WIDTH = 88  # columns of `regaudit rule`
 _INTRODUCTION = """\
 # Rules
@@ -39,7 +47,7 @@ def markdown(rules: Sequence[Rule]) -> str:
 
 def plain(rule: Rule) -> str:
     """Return one rule as plain text."""
-    lines = [f"{rule.code} {rule.name} ({_levels(rule)})", "", *_wrapped(rule.summary, "")]
+    lines = [f"{rule.code} {rule.name} ({_levels(rule)})", "", *_wrapped(rule.summary, ""), *_presets(rule)]
     for title in _SECTIONS:
         lines += ["", title, *_wrapped(rule.section(title), "  ")]
     if rule.thresholds:
@@ -49,6 +57,7 @@ def plain(rule: Rule) -> str:
             lines += _wrapped(f"{name} {each.default:.10g}: {_said(each)} ({each.source})", "  ")
     if rule.roles:
         lines += ["", "Looks at", *_wrapped(", ".join(rule.roles), "  ")]
+    lines += ["", "Needs", *_wrapped(COSTS[rule.cost], "  ")]
     return "\n".join([*lines, ""])
 
 
@@ -58,7 +67,14 @@ def escape(text: str) -> str:
 
 
 def _chapter(rule: Rule) -> str:
-    parts = [f"## {rule.code} {rule.name}", "", f"{escape(rule.summary)}", "", f"*{_levels(rule)}*", ""]
+    parts = [
+        f"## {rule.code} {rule.name}",
+        "",
+        f"{escape(rule.summary)}",
+        "",
+        f"*{' '.join([f'{_levels(rule)}.', *_presets(rule)])}*",
+        "",
+    ]
     for title in _SECTIONS:
         parts += [f"**{title}.** {escape(rule.section(title))}", ""]
     if rule.thresholds:
@@ -70,13 +86,18 @@ def _chapter(rule: Rule) -> str:
         parts.append("")
     if rule.roles:
         parts += [f"Looks at: {escape(', '.join(rule.roles))}.", ""]
+    parts += [f"Needs: {escape(COSTS[rule.cost])}.", ""]
     return "\n".join(parts)
 
 
 def _levels(rule: Rule) -> str:
-    published = f" ({_KINDS[rule.publish]} with the preset publish)" if rule.publish else ""
-    optional = ", off unless it is asked for" if rule.is_optional else ""
-    return f"{_KINDS[rule.severity]}{published}, {rule.confidence} confidence, since {rule.since}{optional}"
+    return f"{_KINDS[rule.severity]}, {rule.confidence} confidence, since {rule.since}"
+
+
+def _presets(rule: Rule) -> list[str]:
+    """Return a line on what other presets make of the rule, where they differ."""
+    said = [f"{_KINDS[rule.publish].capitalize()} with the preset publish."] if rule.publish else []
+    return [*said, "Off unless the preset is all, or it is asked for."] if rule.is_optional else said
 
 
 def _said(threshold: Threshold) -> str:

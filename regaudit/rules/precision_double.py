@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regaudit.records import Audit, Confidence, Finding, Severity, Use
-from regaudit.rules.base import Rule, Threshold
+from regaudit.rules.base import Cost, Rule, Threshold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,5 +54,6 @@ RULE = Rule(
     severity=Severity.INFO,
     confidence=Confidence.HIGH,
     thresholds=(WEIGHTS,),
+    cost=Cost.FILE,
     check=_check,
 )

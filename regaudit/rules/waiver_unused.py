@@ -21,7 +21,7 @@ Example:
 from __future__ import annotations
 
 from regaudit.records import Confidence, Severity
-from regaudit.rules.base import Rule, found_by_policy
+from regaudit.rules.base import Cost, Rule, found_by_policy
 
 RULE = Rule(
     code="RGA902",
@@ -29,5 +29,6 @@ RULE = Rule(
     page=__doc__,
     severity=Severity.WARN,
     confidence=Confidence.HIGH,
+    cost=Cost.FILE,
     check=found_by_policy,
 )

@@ -65,8 +65,8 @@ config schema` prints a JSON Schema (draft 7) for editors.
 A rule is named by its code, by the beginning of codes (`RGA1` for all about weights) or by its name. Of `select` and
 `ignore`, the closer word wins, and `ignore` at a tie; a `level` of the rule itself wins over both. `preset` sets the levels
 that nobody sets: `recommended` those that `regaudit rule` shows, `publish` higher ones for what should not ship in a file
-(optimizer state, code, dangling entries), `all` turns on rules that are off by default. A finding that a rule itself calls
-milder (too few rows to be sure) stays milder than the level.
+(optimizer state, code, dangling entries), `all` turns on rules that are off by default. A `level` is that of all findings
+of the rule, also of those that it calls a note itself (too few rows to be sure, a model that is sparse all over).
 
 Patterns are globs over names of layers and tensors: `*` and `?` stop at a dot, `**` does not, every other character stands
 for itself. A finding about a kernel is about the kernel's tensors and its layer. Patterns over `inputs` stop at a slash

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regaudit.errors import ConfigError
+from regaudit.plugins import switch_off
 from regaudit.settings.discovery import Nearest, nearest
 from regaudit.settings.keys import KEYS, Key
 from regaudit.settings.reading import Setting, opened, settings_in
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-_CONFIG, _NO_CONFIG = "REGAUDIT_CONFIG", "REGAUDIT_NO_CONFIG"
+_CONFIG, _NO_CONFIG, _NO_PLUGINS = "REGAUDIT_CONFIG", "REGAUDIT_NO_CONFIG", "REGAUDIT_NO_PLUGINS"
 _ACTION = "REGAUDIT_ACTION_"  # the GitHub Action hands its own inputs to its steps
 _VARIABLES = (*(each.variable for each in KEYS), _CONFIG, _NO_CONFIG)
 
@@ -76,6 +77,8 @@ def resolve(given: Given, *, folder: Path, environment: Mapping[str, str], input
         ConfigError: Something is misspelt or cannot be meant; file and line, variable or option are named.
     """
     found = _file(given, folder, environment, inputs)
+    if _is_set(environment, _NO_PLUGINS) or (found.source and found.source.table.get("no-plugins") is True):
+        switch_off()  # before the names of rules are read
     values = {each.name: Setting(name=each.name, value=each.default, origin="default") for each in KEYS}
     if found.source:
         from_file, problems = settings_in(found.source)

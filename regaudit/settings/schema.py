@@ -57,7 +57,10 @@ def _tables(rules: tuple[Rule, ...]) -> Object:
     }
     target = {"name": {"type": "string", "minLength": 1}, "path": {"type": "string", "minLength": 1}}
     return {
-        "rules": _object({word: _settings(each) for each in rules for word in (each.name, each.code)}),
+        "rules": {
+            **_object({word: _settings(each) for each in rules for word in (each.name, each.code)}),
+            "patternProperties": {"^(?!RGA)[A-Z]{2,12}[0-9]{3}$": {"description": "A plugin's rule."}},
+        },
         "per-tensor": {"type": "object", "additionalProperties": {"$ref": "#/definitions/rules"}},
         "limits": _object({each.name: {"description": each.guards, **limit} for each in LIMITS if not each.is_fixed}),
         "targets": {"type": "array", "items": {**_object(target), "required": ["name", "path"]}},
@@ -80,7 +83,7 @@ def _settings(rule: Rule) -> Object:
 
 
 def _rule(rules: tuple[Rule, ...]) -> Object:
-    codes = {"type": "string", "pattern": "^RGA[0-9]{0,3}$"}
+    codes = {"type": "string", "pattern": "^[A-Z]{2,12}[0-9]{0,3}$"}
     return {"description": f"One of {CODES}.", "anyOf": [{"enum": [each.name for each in rules]}, codes]}
 
 

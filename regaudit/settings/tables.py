@@ -30,9 +30,9 @@ def rule_table(table: object) -> Entries:
     Raises:
         Wrong: A rule, a key or a value is unknown, or a rule is named twice.
     """
-    from regaudit.rules import RULES
+    from regaudit.rules import every_rule
 
-    by_word = {word: each for each in RULES for word in (each.code, each.name)}
+    by_word = {word: each for each in every_rule() for word in (each.code, each.name)}
     entries: Entries = []
     seen: dict[str, str] = {}
     for word, content in _table(table).items():

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from regaudit.plugins import are_off
 from regaudit.policy.matching import weight
 
 if TYPE_CHECKING:
@@ -127,13 +128,14 @@ def rule(value: object) -> str:
     Raises:
         Wrong: It stands for none; the message suggests the nearest.
     """
-    from regaudit.rules import RULES
+    from regaudit.rules import every_rule
 
     word = text(value).strip()
-    if any(weight([word], each.code, each.name) for each in RULES):
-        return word.upper() if word.upper().startswith("RGA") else word.lower()
-    every = [name for each in RULES for name in (each.code, each.name)]
-    raise Wrong(f"names no rule: {word!r}.{did_you_mean(word, every) or ' `regaudit rule` lists them all.'}")
+    if any(weight([word], each.code, each.name) for each in every_rule()):
+        return word.lower() if "-" in word else word.upper()
+    every = [name for each in every_rule() for name in (each.code, each.name)]
+    off = " Plugins are switched off." if are_off() else ""
+    raise Wrong(f"names no rule: {word!r}.{off}{did_you_mean(word, every) or ' `regaudit rule` lists them all.'}")
 
 
 def rules(value: object) -> tuple[str, ...]:

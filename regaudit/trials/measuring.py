@@ -20,7 +20,7 @@ from regaudit.trials.log import Log
 from regaudit.trials.one_by_one import OneByOne
 from regaudit.trials.plan import planned
 from regaudit.trials.runs import Runs
-from regaudit.trials.search import Search
+from regaudit.trials.search import Search, apart
 from regaudit.trials.setting import Setting, setting_of
 from regaudit.trials.stacked import Stacked
 from regaudit.trials.testing import tested
@@ -178,8 +178,12 @@ def _trainer(setting: Setting) -> Trainer:
 
 def _reference(found: Fit) -> Reference:
     assert found.val is not None
+    train = np.asarray(found.train.losses, dtype=float)
+    base = np.asarray(found.val.losses, dtype=float)
     return Reference(
-        base=np.asarray(found.val.losses, dtype=float), constant=np.asarray(found.val.null_losses, dtype=float)
+        base=base,
+        constant=np.asarray(found.val.null_losses, dtype=float),
+        is_overfit=bool(base.mean() > train.mean()) and apart(base, train) > words.CLEAR,
     )
 
 

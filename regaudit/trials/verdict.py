@@ -35,10 +35,12 @@ class Reference:
     Args:
         base: Loss of each row under the model as it is.
         constant: Loss of each row under the best constant output.
+        is_overfit: Whether the model as it is is clearly worse on validation rows than on training rows.
     """
 
     base: Array
     constant: Array
+    is_overfit: bool = False
 
 
 def outcomes(found: Found) -> tuple[Outcome, ...]:
@@ -79,7 +81,8 @@ def compared(base: Array, runs: Sequence[Array]) -> Compared:
 def is_clear(found: Found, reference: Reference, validation: Compared) -> bool:
     """Return whether the winner is to be preferred to the model as it is: better on validation rows, and beyond the noise.
 
-    The noise is that of validation rows, or with fewer of them that of all rows: on exchanged ones no penalty stands for the
+    A model that overfits clearly needs no more than to be better: of 60 small networks nearly all such gained from some penalty.
+    Else the noise counts: that of validation rows, or with fewer of them that of all rows: on exchanged ones no penalty stands for the
     model as it is.
 
     Where labels are wrong the strongest penalty loses least; it is no change that would help.
@@ -91,7 +94,7 @@ def is_clear(found: Found, reference: Reference, validation: Compared) -> bool:
     """
     if validation.gain <= 0 or is_no_better_than_constant(found, reference):
         return False
-    if validation.gain > NOISE * validation.gain_se:
+    if reference.is_overfit or validation.gain > NOISE * validation.gain_se:
         return True
     gains = np.concatenate([reference.base - np.mean(own_rows(found, found.winner), 0), _paired(found)])
     return bool(gains.mean() > NOISE * math.sqrt(_variance(gains)))

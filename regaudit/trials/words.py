@@ -59,7 +59,10 @@ def sentences(found: Found, estimand: str, validation: Compared, *, is_change: b
     if not is_change:
         yield "No penalty is better than the model as it is beyond the noise, so what is in use stays."
     elif validation.gain < CLEAR * validation.gain_se:
-        yield "On these rows alone that is not clear of the noise; what decided is the sum of all trainings, screens included."
+        yield (
+            "On these rows alone that is within the noise. It is recommended all the same, for what else was trained speaks for"
+            " it, or the model overfits clearly, and most such models gain from some penalty."
+        )
     yield (
         "This answers what to train with from new initial values (retrain); it says little of going on from these weights."
         if estimand == RETRAIN

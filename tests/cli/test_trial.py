@@ -95,7 +95,9 @@ def test_the_report_carries_the_trial(tried):
     assert advice["basis"] == "measured"
     assert trial["is_change"]
     assert trial["cost_trainings"] <= trial["budget"] == 5
-    assert (advice["site"], advice["norm"], advice["strength"]) == tuple(trial["winner"][key] for key in ("site", "norm", "strength"))
+    assert (advice["site"], advice["norm"], advice["strength"]) == tuple(
+        trial["winner"][key] for key in ("site", "norm", "strength")
+    )
     assert trial["test"]["rows"] == 40
     assert trial["test"]["gain"] > 0
     assert {arm["site"] for arm in trial["arms"]} == {"none", "kernel", "bias", "activity"}
@@ -133,7 +135,11 @@ def _close(ours, theirs):
         return ours.keys() == theirs.keys() and all(_close(ours[key], theirs[key]) for key in ours)
     if isinstance(ours, list):
         return len(ours) == len(theirs) and all(map(_close, ours, theirs))
-    return ours == pytest.approx(theirs, rel=0.05, abs=0.02) if isinstance(ours, float) else isinstance(ours, str) or ours == theirs
+    return (
+        ours == pytest.approx(theirs, rel=0.05, abs=0.02)
+        if isinstance(ours, float)
+        else isinstance(ours, str) or ours == theirs
+    )
 
 
 def test_the_same_seed_gives_the_same_trial(case):
@@ -187,7 +193,9 @@ def test_one_class_is_no_validation(case):
     x = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
     np.savez("train.npz", x=x, y=(x[:, 0] > 0).astype(np.int64))
     np.savez("val.npz", x=x, y=np.ones(40, np.int64))
-    result = CliRunner().invoke(app, [word if word != "mse" else "cross_entropy" for word in OPTIONS], standalone_mode=False)
+    result = CliRunner().invoke(
+        app, [word if word != "mse" else "cross_entropy" for word in OPTIONS], standalone_mode=False
+    )
     assert "one class only (1)" in str(result.exception)
 
 
@@ -219,7 +227,11 @@ def test_the_live_table_shows_every_penalty(case):
 
     seen = []
     probing = Probing(model="net.py:build", probe="train.npz", val="val.npz", loss="mse", device="cpu")
-    audit("model.safetensors", Options(probing=probing, trying=Trying(lr=0.02, steps=30, batch_size=16, budget=2)), told=seen.append)
+    audit(
+        "model.safetensors",
+        Options(probing=probing, trying=Trying(lr=0.02, steps=30, batch_size=16, budget=2)),
+        told=seen.append,
+    )
     made = table(seen[-1])
     assert "of 2 trainings" in str(made.title)
     assert made.row_count == len({run.job.arm for run in seen[-1].runs})

@@ -54,10 +54,10 @@ class Scope:
 @cache
 def known() -> Mapping[str, Measure[Any]]:
     """Return every measure by name."""
-    from regaudit.measures import FAMILIES
+    from regaudit.measures import every_family
     from regaudit.probes import FAMILIES as PROBED
 
-    return {each.name: each for families in (FAMILIES, PROBED) for _, family in families for each in family}
+    return {each.name: each for families in (every_family(), PROBED) for _, family in families for each in family}
 
 
 def chosen(layers: Sequence[LayerAudit], most: int, urgent: frozenset[str]) -> tuple[LayerAudit, ...]:

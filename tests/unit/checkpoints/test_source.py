@@ -80,3 +80,17 @@ def test_the_links_of_the_hugging_face_cache_are_followed(tmp_path):
     blob.touch()
     (snapshot / "model.safetensors").symlink_to("../../blobs/123")
     assert inside(snapshot, "model.safetensors").exists()
+
+
+def test_arrays_are_fresh_and_hold_the_same_bytes(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(bytes(range(100)))
+    source = Source(path)
+    first, second = source.read_array(3, 40), source.read_array(3, 40)
+    first[:] = 0
+    assert second.tobytes() == source.read_at(3, 40)
+    with pytest.raises(CorruptCheckpoint, match="asked for"):
+        source.read_array(90, 11)
+    path.write_bytes(b"short")
+    with pytest.raises(CorruptCheckpoint, match="became shorter"):
+        source.read_array(0, 100)

@@ -98,11 +98,15 @@ class TestTriage:
         found = settled(Policy(levels={"RGA203": "error", "RGA101": "info"}), finding("RGA101"), finding("RGA203"))
         assert names(found) == [("RGA203", "error", "new"), ("RGA101", "info", "new")]
 
-    def test_a_finding_that_is_milder_than_its_rule_stays_milder(self):
-        """A rule says `note` of its own where it is not sure; a level is about the rule at its best."""
+    def test_the_users_level_is_that_of_all_findings(self):
         mild = finding("RGA104", severity=Severity.INFO)
-        assert names(settled(Policy(levels={"RGA104": "error"}), mild)) == [("RGA104", "info", "new")]
-        assert names(settled(Policy(levels={"RGA101": "info"}), finding("RGA101"))) == [("RGA101", "info", "new")]
+        assert names(settled(Policy(levels={"RGA104": "error"}), mild)) == [("RGA104", "error", "new")]
+
+    def test_the_presets_level_leaves_milder_findings_milder(self):
+        """A rule says `note` of its own where it is not sure."""
+        mild = finding("RGA801", layer="", severity=Severity.INFO)
+        assert names(settled(Policy(preset="publish"), mild)) == [("RGA801", "info", "new")]
+        assert names(settled(Policy(preset="publish"), finding("RGA801", layer=""))) == [("RGA801", "error", "new")]
 
     def test_the_preset_publish_is_stricter_on_files(self):
         state = finding("RGA803", layer="")

@@ -12,11 +12,13 @@ from regaudit.config import Probing  # noqa: E402
 from regaudit.errors import ConfigError  # noqa: E402
 from regaudit.probes import response  # noqa: E402
 from regaudit.probes.arms import NO_PENALTY, Arm, grid, neighbours  # noqa: E402
+from regaudit.probes.effort import Effort, work_of  # noqa: E402
 from regaudit.probes.initial_values import initial_values  # noqa: E402
-from regaudit.probes.response import RETRAINED, SCREENED, Effort, respond  # noqa: E402
+from regaudit.probes.last_layer import NO_LAST_LAYER, last_layer  # noqa: E402
+from regaudit.probes.response import ONE_BY_ONE, RETRAINED, SCREENED, respond  # noqa: E402
 from regaudit.probes.retraining import Pool, Retraining  # noqa: E402
 from regaudit.probes.splits import crossed, is_shifted, same  # noqa: E402
-from regaudit.records import Layer, Norm, Role, Site  # noqa: E402
+from regaudit.records import Layer, Norm, Response, Role, Site  # noqa: E402
 
 QUICK = Effort(few=True, replicas=3, steps=60, best=3, longer=80, batch=64)
 
@@ -175,11 +177,46 @@ def test_too_few_rows_are_a_reason(trained):
     assert "needs at least 16" in found.skips[0].reason
 
 
-def test_too_large_a_network_is_a_reason(trained, monkeypatch):
+def test_too_large_a_network_without_validation_rows_is_a_reason(trained, monkeypatch):
     x, y = linear(20, 4, 4, 0.1)
     session = trained(nn.Sequential(nn.Linear(4, 1)), x, y, None, steps=1)
     monkeypatch.setattr(response, "EFFORTS", ((3.0, QUICK),))
-    assert "regaudit trial" in respond(session).skips[0].reason
+    reason = respond(session).skips[0].reason
+    assert "needs validation data" in reason
+    assert "regaudit trial" in reason
+
+
+@pytest.fixture
+def large(trained, monkeypatch):
+    """A network that counts as too large, on a task of which two of its 12 features matter."""
+    x, y = linear(200, 12, 2, 0.4)
+    network = nn.Sequential(nn.Linear(12, 12), nn.Identity(), nn.Linear(12, 1))
+    session = trained(network, x[:100], y[:100], (x[100:], y[100:]), steps=30)
+    monkeypatch.setattr(response, "EFFORTS", ((10.0, QUICK),))
+    return session
+
+
+def test_of_too_large_a_network_the_last_layer_alone_is_trained(large):
+    found = respond(large)
+    assert {each.layer for each in found.responses} == {large.layers[-1].name}
+    assert best(found.responses).loss < float(large.val.labels.var())
+    assert found.notes == ()
+
+
+def test_the_features_of_the_last_layer_give_the_networks_output(large):
+    head = last_layer(large, 100.0)
+    assert torch.allclose(head.runner(head.val.inputs), large.runner(large.val.inputs), atol=1e-5)
+    assert torch.equal(head.val.labels, large.val.labels)
+
+
+def test_an_output_that_is_not_a_dense_layers_has_no_last_layer(trained):
+    x, y = linear(100, 4, 4, 0.1)
+    session = trained(nn.Sequential(nn.Linear(4, 1), nn.Softplus()), x, y, (x, y), steps=1)
+    assert last_layer(session, 100.0) == NO_LAST_LAYER
+
+
+def test_features_that_take_too_long_are_a_reason(large):
+    assert "64 examples" in last_layer(large, 1e12)
 
 
 def test_the_same_seed_gives_the_same_numbers(trained):
@@ -220,7 +257,89 @@ def test_a_network_that_asks_for_numbers_is_a_reason(session_of):
 
     x, y = linear(30, 4, 2, 0.1)
     found = respond(session_of(Branching(), x, y, loss="mse"))
-    assert "cannot be trained in a stack" in found.skips[0].reason
+    assert found.notes == (ONE_BY_ONE,)
+    assert {r.zero_fraction for r in found.responses} == {None}  # no layer of the audit is among its modules
+
+
+def test_a_recurrent_network_is_trained_one_by_one(session_of, monkeypatch):
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(3, 4, batch_first=True)
+            self.fc = nn.Linear(4, 1)
+
+        def forward(self, x):
+            return self.fc(self.lstm(x)[0][:, -1])
+
+    monkeypatch.setattr(response, "ALONE", dataclasses.replace(response.ALONE, steps=4, longer=6))
+    x = torch.randn(40, 5, 3, generator=torch.Generator().manual_seed(0))
+    session = session_of(Last(), x, x[:, -1, :1], loss="mse")
+    assert work_of(session) >= 5 * 4 * 4 * (3 + 4)
+    found = respond(session)
+    assert found.notes == (ONE_BY_ONE,)
+    assert {r.method for r in found.responses} == {RETRAINED, SCREENED}
+
+
+def test_one_by_one_and_in_a_stack_the_same_networks_come_out(trained):
+    x, y = linear(30, 4, 2, 0.1)
+    session = trained(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1)), x, y, None, steps=5)
+    arms, splits = (NO_PENALTY, Arm(site=Site.ACTIVITY, norm=Norm.L1, strength=0.1)), same(30, 0, 1)
+    pool = Pool(inputs={"x": x}, labels=y)
+    weights = [
+        Retraining(session, batch=30, stacked=stacked).train(arms, splits, [0], pool, 10) for stacked in (True, False)
+    ]
+    assert torch.allclose(*weights, atol=1e-5)
+
+
+def test_inputs_that_l1_drops_are_named(trained, monkeypatch):
+    monkeypatch.setattr(response, "EFFORTS", ((1e5, dataclasses.replace(QUICK, longer=200)),))
+    x, y = linear(60, 8, 1, 0.1)
+    found = respond(trained(nn.Sequential(nn.Linear(8, 1)), x, y, linear(40, 8, 1, 0.1, seed=1)))
+    strong = max((r for r in found.responses if r.norm is Norm.L1 and r.site is Site.KERNEL), key=lambda r: r.strength)
+    assert strong.dropped_inputs
+    assert 0 not in strong.dropped_inputs
+    assert all(not r.dropped_inputs for r in found.responses if r.norm is not Norm.L1)
+
+
+def test_a_bias_penalty_that_only_holds_early_is_not_the_best_after_longer_training(trained):
+    """The second training of biases is three times as long as that of kernels."""
+    x, y = linear(40, 4, 2, 0.1)
+    session = trained(nn.Sequential(nn.Linear(4, 1)), x, y, linear(30, 4, 2, 0.1, seed=1), steps=20)
+    trial = response.Trial(session, QUICK)
+    taken = []
+    trial._outcome = lambda arms, splits, steps, first: taken.append(steps)
+    trial._responses = lambda outcome, method: (screened(Site.BIAS, 0.1),)
+    trial.refine([screened(Site.NONE, 0.3), screened(Site.KERNEL, 0.1), screened(Site.BIAS, 0.2)])
+    assert taken == [QUICK.longer, 3 * QUICK.longer]
+    taken.clear()
+    trial.refine([screened(Site.NONE, 0.3), screened(Site.KERNEL, 0.2), screened(Site.BIAS, 0.1)])
+    assert taken == [3 * QUICK.longer]
+
+
+def screened(site, loss):
+    norm = None if site is Site.NONE else Norm.L2
+    return Response(
+        site=site, norm=norm, strength=1.0 if norm else 0.0, estimand="retrain", loss=loss, gain=0.0, gain_se=0.1
+    )
+
+
+def test_progress_is_told_and_threads_are_given_back(trained):
+    x, y = linear(30, 4, 2, 0.1)
+    told, before = [], torch.get_num_threads()
+    session = trained(nn.Sequential(nn.Linear(4, 1)), x, y, None, steps=1)
+    respond(dataclasses.replace(session, progress=lambda *each: told.append(each)))
+    assert {total for _, total, _ in told} == {QUICK.steps, QUICK.longer}
+    assert all(done < total for done, total, _ in told)
+    assert torch.get_num_threads() == before
+
+
+def test_resumed_trainings_say_so_and_differ_from_new_ones(trained):
+    x, y = linear(40, 6, 2, 0.4)
+    session = trained(nn.Sequential(nn.Linear(6, 1)), x, y, linear(30, 6, 2, 0.4, seed=1))
+    anew, resumed = (respond(dataclasses.replace(session, estimand=each)).responses for each in ("retrain", "resume"))
+    assert {r.estimand for r in resumed} == {"resume"}
+    none = [next(r for r in each if r.norm is None and r.method == SCREENED) for each in (anew, resumed)]
+    assert none[0].loss != none[1].loss
 
 
 def test_an_unknown_estimand_is_refused():

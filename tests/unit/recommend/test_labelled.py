@@ -102,6 +102,21 @@ def test_no_penalty_can_be_the_best(advised):
     assert (advice.action, advice.site, advice.norm) == (Action.NONE, Site.NONE, None)
 
 
+def test_the_next_step_without_a_penalty_names_no_strengths(advised):
+    assert "without a penalty" in advised(dataclasses.replace(NONE, loss=0.3, gain=0.3), BEST).next_step
+
+
+def test_a_bias_penalty_comes_without_advice_to_spare_the_bias(make_layer, make_audit):
+    bias = response((Site.BIAS, Norm.L2), 3.0, 0.3)
+
+    def advised_with(best):
+        audit = make_audit(make_layer(is_output=True), responses=(NONE, best), evidence="labels", probe=PROBE)
+        return any("never the bias" in each.advice for each in recommend(audit).layers)
+
+    assert advised_with(BEST)
+    assert not advised_with(bias)
+
+
 def test_the_strength_is_a_mean_weighted_by_support():
     near = response(KERNEL_L2, 0.08, 0.41, behind=0.01, behind_se=0.01)
     weight = math.exp(-0.5)
@@ -133,6 +148,39 @@ def test_what_was_only_screened_does_not_decide(advised):
     advice = advised(NONE, BEST, screened)
     assert advice.site is Site.KERNEL
     assert any(each.site is Site.BIAS and "first, shorter" in each.why_not for each in advice.alternatives)
+
+
+def test_the_rationale_names_the_inputs_that_l1_drops(advised):
+    sparse = response(KERNEL_L1, 0.04, 0.4, shrinkage=0.25, zero_fraction=0.6, dropped_inputs=(2, 3, 4, 9))
+    text = " ".join(each.text for each in advised(NONE, sparse).rationale)
+    assert "drop inputs 2-4, 9 (4 in all" in text
+    assert "0.5 times as large" in text
+    assert "60% of them to about zero" in text
+
+
+def test_the_last_layer_alone_is_a_hint_and_no_recommendation(advised):
+    alone = dataclasses.replace(BEST, layer="fc1")
+    advice = advised(dataclasses.replace(NONE, layer="fc1"), alone)
+    assert advice.basis == "default"
+    assert advice.expected_gain is None
+    assert any("only its last layer, fc1" in each.text for each in advice.rationale)
+    assert any(each.layers == ("fc1",) and "kernel L2 0.04" in each.advice for each in advice.layers)
+    unclear = dataclasses.replace(alone, gain=0.01)
+    assert not any("kernel L2 0.04" in each.advice for each in advised(unclear).layers)
+
+
+def test_a_layer_that_the_strength_would_empty_is_named_where_another_is_spared(make_layer, make_audit):
+    empty = {"kernel.curvature_mean": 1e-4, "kernel.growth": 1.0}
+    spared = {"kernel.curvature_mean": 10.0, "kernel.growth": 1.0}
+
+    def hinted(*values):
+        layers = [make_layer(f"fc{i}", values=each) for i, each in enumerate(values)]
+        advice = recommend(make_audit(*layers, responses=(NONE, BEST), evidence="labels", probe=PROBE))
+        return [each.layers for each in advice.layers if "weaker" in each.advice]
+
+    assert hinted(empty, spared) == [("fc0",)]
+    assert hinted(empty, empty) == []
+    assert hinted(spared, spared) == []
 
 
 def test_without_responses_the_reason_is_told(advised):

@@ -39,6 +39,34 @@ FIRES_ON_THE_MODEL = {
     "model-over-sensitive": ({"model.noise_sensitivity": 30.0}, "info"),
 }
 
+# Losses of a healthy model: (value, standard error).
+HEALTHY_LOSSES = {
+    "train_loss": (0.30, 0.02),
+    "train_null_loss": (0.69, 0.01),
+    "val_loss": (0.35, 0.03),
+    "val_null_loss": (0.69, 0.01),
+    "generalization_gap": (0.05, 0.03),
+}
+FIRES_ON_LABELS = {
+    "model-worse-than-constant": ({"val_loss": (0.80, 0.04)}, "warn"),
+    "model-overfits": ({"generalization_gap": (0.30, 0.03)}, "info"),
+}
+
+
+@pytest.fixture
+def labelled(model, findings):
+    """Return what the rules find in a model with these losses."""
+
+    def build(losses=(), *, rows=500):
+        measured = tuple(
+            Measurement(layer="", measure=f"model.{name}", value=value, se=se)
+            for name, (value, se) in (HEALTHY_LOSSES | dict(losses)).items()
+        )
+        probe = ProbeRun(runner="factory", model="net.py:build", data="train.npz", examples=500, val_examples=rows)
+        return findings(*model.like_four(width=64), model=measured, probe=probe)
+
+    return build
+
 
 @pytest.fixture
 def found(model, with_values, audited):
@@ -74,7 +102,8 @@ def test_fires_on_the_model(name, found):
 
 
 def test_every_rule_of_the_family_is_here():
-    assert {r.name for r in RULES if r.code.startswith("RGA7")} == set(FIRES) | set(FIRES_ON_THE_MODEL)
+    here = {*FIRES, *FIRES_ON_THE_MODEL, *FIRES_ON_LABELS}
+    assert {r.name for r in RULES if r.code.startswith("RGA7")} == here
 
 
 @pytest.mark.parametrize("name", ["activity-dead-units", "activity-saturated"])
@@ -154,3 +183,38 @@ def test_a_model_that_was_not_run_is_silent(model, findings):
 def test_units_without_weights_are_told_once(found):
     seen = found({"activity__dead_fraction": 0.5, "kernel__dead_out_count": 32.0, "kernel__growth": 0.1})
     assert [name for name, _, _ in seen] == ["kernel-dead-units"]
+
+
+class TestLabels:
+    def test_a_healthy_model_is_silent(self, labelled):
+        assert labelled() == []
+
+    @pytest.mark.parametrize("name", FIRES_ON_LABELS)
+    def test_fires(self, name, labelled):
+        losses, severity = FIRES_ON_LABELS[name]
+        assert labelled(losses) == [(name, "", severity)]
+
+    @pytest.mark.parametrize(
+        ("losses", "rows"),
+        [
+            ({"val_loss": (0.80, 0.04)}, 29),
+            ({"val_loss": (0.80, 0.06)}, 500),
+            ({"val_loss": (0.70, 0.0), "val_null_loss": (0.69, 0.006)}, 500),
+            ({"generalization_gap": (0.30, 0.16)}, 500),
+            ({"generalization_gap": (0.19, 0.001)}, 500),
+            ({"train_loss": (0.75, 0.02), "generalization_gap": (0.5, 0.03)}, 500),
+        ],
+        ids=["few rows", "loss in its noise", "constant in its noise", "gap in its noise", "small gap", "learnt nothing"],
+    )
+    def test_silent(self, losses, rows, labelled):
+        assert labelled(losses, rows=rows) == []
+
+    def test_both_fire_where_rows_were_learnt_by_heart(self, labelled):
+        losses = {"train_loss": (0.002, 0.001), "val_loss": (2.0, 0.1), "generalization_gap": (2.0, 0.1)}
+        assert [name for name, _, _ in labelled(losses)] == ["model-worse-than-constant", "model-overfits"]
+
+    def test_losses_of_training_rows_alone_say_nothing(self, model, findings):
+        measured = tuple(
+            Measurement(layer="", measure=f"model.{name}", value=value) for name, value in (("train_loss", 0.9), ("train_null_loss", 0.7))
+        )
+        assert findings(*model.like_four(width=64), model=measured) == []

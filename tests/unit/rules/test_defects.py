@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from regaudit.records import Axis, Role, Use
+from regaudit.records import Axis, Input, Role, Use
 from regaudit.rules import run
 
 
@@ -136,6 +136,20 @@ class TestPrecision:
         assert findings(*model.like_four(dtype="F16")) == []
 
 
+class TestDouble:
+    def test_double_precision(self, model, findings):
+        assert findings(*model.like_four(dtype="F64", width=64)) == [("precision-double", "", "info")]
+
+    @pytest.mark.parametrize(
+        ("width", "dtype", "format"),
+        [(32, "F64", "safetensors"), (64, "F32", "safetensors"), (64, "F64", "scikit-learn Pipeline")],
+        ids=["few weights", "single", "scikit-learn"],
+    )
+    def test_silent(self, model, findings, width, dtype, format):
+        source = Input(path="m", format=format, bytes=0, tensors=4, parameters=0)
+        assert findings(*model.like_four(dtype=dtype, width=width), inputs=(source,)) == []
+
+
 class TestDuplicateKernels:
     def test_one_copied_kernel(self, model, findings):
         layers = model.like_four()
@@ -181,6 +195,45 @@ class TestNormalization:
 
     def test_fresh_running_statistics(self, model, findings):
         assert findings(norm(model, "bn", np.ones(8), mean=np.zeros(8), variance=np.ones(8))) == []
+
+
+class TestPruned:
+    @pytest.mark.parametrize("left", [0.0, 1e-6], ids=["zero", "next to it"])
+    def test_channels_that_are_switched_off(self, model, findings, left):
+        scale = np.linspace(0.5, 1.5, 64)
+        scale[:48] = left
+        assert findings(norm(model, "bn", scale)) == [("norm-pruned-channels", "bn", "info")]
+
+    @pytest.mark.parametrize(
+        "scale",
+        [np.linspace(0.01, 1, 64), np.r_[np.zeros(6), np.linspace(0.5, 1.5, 58)], np.r_[np.zeros(3), np.ones(4)]],
+        ids=["small", "few", "narrow"],
+    )
+    def test_silent(self, model, findings, scale):
+        assert findings(norm(model, "bn", scale)) == []
+
+    def test_all_zero_is_another_rule(self, model, findings):
+        layers = [norm(model, "bn0", model.random.random(16) + 0.5), norm(model, "bn1", np.zeros(16))]
+        assert findings(*layers) == [("norm-zero-scale", "bn1", "warn")]
+
+
+class TestBiasBeforeNorm:
+    def conv(self, model, **changes):
+        return model.layer("conv", model.noise(16, 8, 3, 3), role=Role.CONV, followed_by="bn", **changes)
+
+    def batch_norm(self, model):
+        return norm(model, "bn", np.linspace(0.9, 1.1, 16), mean=np.zeros(16) + 0.1, variance=np.ones(16) * 0.7)
+
+    def test_fires(self, model, findings):
+        found = findings(self.conv(model, bias=np.full(16, 0.01)), self.batch_norm(model))
+        assert found == [("bias-before-norm", "conv", "info")]
+
+    def test_silent_without_a_bias(self, model, findings):
+        assert findings(self.conv(model), self.batch_norm(model)) == []
+
+    def test_silent_before_a_normalization_over_channels(self, model, findings):
+        layer_norm = norm(model, "bn", np.linspace(0.9, 1.1, 16))
+        assert findings(self.conv(model, bias=np.full(16, 0.01)), layer_norm) == []
 
 
 def test_a_finding_names_units_and_comparison(model, audited):

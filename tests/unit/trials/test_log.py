@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +27,7 @@ def test_what_is_written_is_read_again(path, run):
 def test_a_line_cut_short_is_dropped_and_the_log_goes_on(path, run):
     first, second = run([0.5], seed=1), run([0.25], seed=2)
     Log(path, SETUP).append([first, second])
-    os.truncate(path, os.path.getsize(path) - 7)
+    os.truncate(path, Path(path).stat().st_size - 7)
     log = Log(path, SETUP, resume=True)
     assert list(log.known) == [first.job]
     log.append([second])
@@ -54,7 +55,7 @@ def test_another_configuration_is_named(path):
 
 @pytest.mark.parametrize("content", ["[]\n", "no json\n", '{"regaudit_trial": 9, "configuration": {}}\n'])
 def test_what_is_no_log_is_refused(path, content):
-    with open(path, "w") as file:
+    with Path(path).open("w") as file:
         file.write(content)
     with pytest.raises(ConfigError, match="give another name"):
         Log(path, SETUP, resume=True)
@@ -62,7 +63,7 @@ def test_what_is_no_log_is_refused(path, content):
 
 def test_a_line_that_is_no_run_is_named(path):
     Log(path, SETUP)
-    with open(path, "a") as file:
+    with Path(path).open("a") as file:
         file.write(json.dumps({"site": "nowhere"}) + "\n")
     with pytest.raises(ConfigError, match="line 2 is no run"):
         Log(path, SETUP, resume=True)

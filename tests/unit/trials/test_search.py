@@ -20,10 +20,8 @@ ROWS = 30
 class Known:
     """A trainer whose outcome is known: a parabola over log strength with its least loss at one penalty."""
 
-    weights = {}
-
     def __init__(self, best, noise=0.0, shift=0.0):
-        self.best, self.noise, self.shift, self.jobs = best, noise, shift, []
+        self.best, self.noise, self.shift, self.jobs, self.weights = best, noise, shift, [], {}
 
     def train(self, jobs):
         self.jobs += jobs
@@ -98,7 +96,9 @@ def test_the_control_is_trained_as_the_best_are():
     full = {run.job.arm for run in found.runs if run.job.steps == 1000}
     assert NO_PENALTY in full
     twins = {(run.job.seed, run.job.fold) for run in found.runs if run.job.steps == 1000 and run.job.arm == NO_PENALTY}
-    assert twins == {(run.job.seed, run.job.fold) for run in found.runs if run.job.steps == 1000 and run.job.arm == found.winner}
+    assert twins == {
+        (run.job.seed, run.job.fold) for run in found.runs if run.job.steps == 1000 and run.job.arm == found.winner
+    }
 
 
 def test_runs_of_the_log_are_not_trained_again(job):
@@ -112,7 +112,7 @@ def test_runs_of_the_log_are_not_trained_again(job):
 
 def test_a_plan_beyond_the_budget_is_refused(job):
     runs = Runs(Known(ARMS[0]), Log("", {}), steps=20, budget=1, tell=lambda progress: None)
-    with pytest.raises(ConfigError, match="plans 2.00"):
+    with pytest.raises(ConfigError, match=r"plans 2\.00"):
         runs.of([job(seed=1), job(seed=2)])
 
 

@@ -30,7 +30,14 @@ def assert_alike(setting, jobs):
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
 def test_a_stack_trains_as_torch_does(setting, job, recipe):
-    penalties = [(), ("kernel", "l1", 0.02), ("kernel", "l2", 0.1), ("bias", "l2", 1.0), ("activity", "l2", 0.1), ("activity", "l1", 0.1)]
+    penalties = [
+        (),
+        ("kernel", "l1", 0.02),
+        ("kernel", "l2", 0.1),
+        ("bias", "l2", 1.0),
+        ("activity", "l2", 0.1),
+        ("activity", "l1", 0.1),
+    ]
     assert_alike(setting(**recipe), [job(*words) for words in penalties])
 
 

@@ -22,11 +22,20 @@ def train(model, penalty, *, steps, seed, init):
     return {result}
 """
 MISBEHAVING = {
-    "raises": ("def train(model, penalty, **rest):\n    raise KeyError('lr')", r"raised KeyError: 'lr' \(recipe.py:2 train\)"),
+    "raises": (
+        "def train(model, penalty, **rest):\n    raise KeyError('lr')",
+        r"raised KeyError: 'lr' \(recipe.py:2 train\)",
+    ),
     "other arguments": ("def train(model):\n    return model", "train\\(model, penalty, \\*, steps, seed, init\\)"),
-    "returns nothing": ("def train(model, penalty, **rest):\n    pass", "returned NoneType; expected the trained model"),
+    "returns nothing": (
+        "def train(model, penalty, **rest):\n    pass",
+        "returned NoneType; expected the trained model",
+    ),
     "ignores the penalty": (GOOD.format(penalty=0, result="model"), "ignores the penalty"),
-    "is not finite": (GOOD.format(penalty="penalty(model) * float('nan')", result="model"), "NaN or infinite after 40 steps"),
+    "is not finite": (
+        GOOD.format(penalty="penalty(model) * float('nan')", result="model"),
+        "NaN or infinite after 40 steps",
+    ),
     "changes the architecture": (
         GOOD.format(penalty="penalty(model)", result="torch.nn.Sequential(torch.nn.Linear(5, 1))"),
         "changed the architecture: '0.weight' was 6×5, now 1×5",

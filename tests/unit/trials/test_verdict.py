@@ -1,5 +1,7 @@
 """The verdict: what is noise is called so, and gains carry the error of rows and seeds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -29,7 +31,9 @@ def noise(seed, mean, spread=0.5):
 
 def clear(found, base, constant=10.0):
     reference = Reference(base=base, constant=np.full(ROWS, constant))
-    return is_clear(found, reference, compared(base, [np.array(r.losses) for r in found.runs if r.job.arm == found.winner]))
+    return is_clear(
+        found, reference, compared(base, [np.array(r.losses) for r in found.runs if r.job.arm == found.winner])
+    )
 
 
 def test_a_gain_is_that_of_the_rows():
@@ -54,6 +58,16 @@ def test_a_clear_gain_is_a_change(found):
 def test_no_difference_at_all_is_no_change(found, seed):
     base = noise(seed, 1.0)
     assert not clear(found([base]), base)
+
+
+def test_a_gain_within_the_noise_is_a_change_only_where_the_model_overfits(found):
+    base = noise(0, 1.0)
+    winner = [base + noise(1, 0.0, 1.0)]
+    winner[0] -= winner[0].mean() - base.mean() + 0.02
+    rows = Reference(base=base, constant=np.full(ROWS, 10.0))
+    for is_overfit in (False, True):
+        made = found(winner)
+        assert is_clear(made, replace(rows, is_overfit=is_overfit), compared(base, winner)) is is_overfit
 
 
 def test_a_loss_is_no_change(found):
