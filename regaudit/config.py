@@ -177,6 +177,7 @@ class Waiver:
         expires: The last day (UTC) on which it holds; None where it need not expire.
         max_value: The worst measured value that it covers; None for any.
         where: Where it is written (`pyproject.toml:12`).
+        base: The working directory as seen from the folder of that file, where its patterns over inputs begin.
     """
 
     rule: str
@@ -186,6 +187,7 @@ class Waiver:
     expires: date | None = None
     max_value: float | None = None
     where: str = ""
+    base: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from contextlib import redirect_stdout, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ def are_off() -> bool:
     return _is_off.get()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Plugin:
     """An entry point of an installed package; nothing of it has been imported.
 
@@ -227,6 +226,8 @@ def _entry_points(folder: str) -> bytes:
 
 def _said(error: BaseException) -> str:
     """Return an error and its innermost place, on one line."""
+    import traceback
+
     text = " ".join("".join(traceback.format_exception_only(error)).split())
     places = [each for each in traceback.extract_tb(error.__traceback__) if "<frozen" not in each.filename]
     return f"{text} ({Path(places[-1].filename).name}:{places[-1].lineno} in {places[-1].name})" if places else text

@@ -459,8 +459,8 @@ class Response:
 
     Args:
         site: What the penalty acts on; `Site.NONE` for none at all.
-        norm: L1 or L2; None for no penalty, or elastic where both strengths are given.
-        strength: λ of Σw² or Σ|w|; 0 for no penalty.
+        norm: L1 or L2; None for no penalty, and for both at once (elastic), where `strength_l2` is given.
+        strength: λ of Σw² or Σ|w|; 0 for no penalty; that of Σ|w| for both.
         estimand: retrain or resume.
         loss: Predicted mean validation loss.
         gain: Loss of the model as it is minus `loss`; positive helps.
@@ -473,6 +473,7 @@ class Response:
         method: How it was predicted, in a word (`screened`, `retrained`).
         layer: The only layer that was trained, where the network is too large; "" for all.
         dropped_inputs: Inputs of the model all of whose weights are predicted to be about zero, by number.
+        strength_l2: λ of Σw² where L1 and L2 are both on the kernels; None for all others.
     """
 
     site: Site
@@ -490,6 +491,7 @@ class Response:
     method: str = ""
     layer: str = ""
     dropped_inputs: tuple[int, ...] = ()
+    strength_l2: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -841,7 +843,8 @@ class LayerHint:
 class Recommendation:
     """The whole penalty to train with next, replacing what was used.
 
-    `strength` (with low and high) is in Keras' unit: loss = mean data loss + strength · Σ|w| or Σw².
+    `strength` (with low and high) is in Keras' unit: loss = mean data loss + strength · Σ|w| or Σw². Where L1 and L2 are both
+    recommended (elastic), `norm` is None, `strength` is that of Σ|w| and `strength_l2` that of Σw²; both scale together.
     `confidence` is a probability in [0, 1]. `next_step` is the command that would get the missing evidence.
     `expected_gain` is by how much the validation loss falls, with its standard error; None where it was not estimated.
     """
@@ -863,6 +866,7 @@ class Recommendation:
     next_step: str = ""
     expected_gain: float | None = None
     expected_gain_se: float | None = None
+    strength_l2: float | None = None
 
 
 # --- The whole ------------------------------------------------------------------------------------

@@ -1,14 +1,36 @@
-"""The text file that stands for a model in a code review, where there is one beside it."""
+"""The text file that stands for a model in a code review: the configuration that names it, or a file beside it."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from regaudit.reports.anchor import Anchor
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from regaudit.settings import Settings
+
 # What brings a model in or describes it, most telling first.
 _BESIDE = ("{name}.index.json", "model.safetensors.index.json", "config.json", "README.md")
+
+
+def anchors_of_targets(settings: Settings) -> Mapping[str, Anchor]:
+    """Return the lines of the configuration that name models of the project, by the models' whole paths."""
+    found = {}
+    for each in settings.under("targets"):
+        file, _, line = each.origin.rpartition(":")
+        place = _inside(file)
+        if place:
+            found[os.path.realpath(each.value.path)] = Anchor(path=place, line=int(line))
+    return found
+
+
+def anchor_of(path: str, declared: Mapping[str, Anchor]) -> Anchor | None:
+    """Return the line that names a model, or else that of a file beside it; None where there is neither."""
+    return declared.get(os.path.realpath(path)) or anchor_beside(path)
 
 
 def anchor_beside(path: str) -> Anchor | None:
@@ -25,6 +47,12 @@ def anchor_beside(path: str) -> Anchor | None:
     for pattern in _BESIDE:
         beside = folder / pattern.format(name=model.name)
         if beside.is_file():
-            place = os.path.relpath(beside)
-            return None if place.startswith("..") else Anchor(path=Path(place).as_posix())
+            place = _inside(beside)
+            return Anchor(path=place) if place else None
     return None
+
+
+def _inside(file: str | Path) -> str:
+    """Return a path as seen from the working directory; "" outside of it, where no review shows it."""
+    place = Path(os.path.relpath(file))
+    return "" if place.parts[:1] == ("..",) else place.as_posix()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regaudit.cli.anchors import anchor_beside
+from regaudit.cli.anchors import anchor_of, anchors_of_targets
 from regaudit.cli.configured import Gate, gate_words, named_targets, policy_of, resolved
 from regaudit.cli.destinations import destinations, reporter_named, screen, write_files, write_stdout
 from regaudit.cli.inputs import expanded, is_several
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from regaudit.config import Policy, Probing, Trying
     from regaudit.reports import View
+    from regaudit.reports.anchor import Anchor
     from regaudit.settings import Settings
 
 
@@ -47,6 +48,7 @@ class Request:
     objective: str = "accuracy"
     limits: Mapping[str, int] = field(default_factory=dict)
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    anchors: Mapping[str, Anchor] = field(default_factory=dict)
     operator_norm: int = 0
     threads: int = 0
     explain: tuple[str, ...] = ()
@@ -140,6 +142,7 @@ def _completed(request: Request, settings: Settings) -> Request:
         spectrum=settings.value("spectrum"),
         limits=apply.limits(settings),
         thresholds=apply.thresholds(settings),
+        anchors=anchors_of_targets(settings),
     )
 
 
@@ -186,7 +189,7 @@ def _report(each: str | Problem, request: Request, policy: Policy | None, view: 
             result = audit(each, options, progress=progress, told=request.told)
     except CheckpointError as error:
         return _unread(Problem(path=error.where, problem=error.problem, fix=error.fix), policy, view)
-    return Report(audit=result, view=view, anchor=anchor_beside(each))
+    return Report(audit=result, view=view, anchor=anchor_of(each, request.anchors))
 
 
 def _unread(problem: Problem, policy: Policy | None, view: View) -> Report:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +13,8 @@ import typer
 from regaudit.cli import options
 from regaudit.cli.audited import chosen_limits
 from regaudit.cli.configured import resolved
-from regaudit.cli.destinations import screen, write_stdout
-from regaudit.cli.messages import choose, say
+from regaudit.cli.destinations import in_file, named, places, screen, write_all, write_stdout
+from regaudit.cli.messages import say
 from regaudit.cli.progress import ProgressBar
 from regaudit.config import Options
 from regaudit.errors import CheckpointError, ConfigError
@@ -31,6 +32,7 @@ Show what moved between checkpoints.
   regaudit compare old.safetensors new.safetensors
   regaudit compare old.json new.safetensors --fail-on 'kernel.fro_norm:+10%'
   regaudit compare 'runs/epoch_*.hdf5'
+  regaudit compare old.pt new.safetensors --fail-on kernel.distance:10% -o moved.md
 
 Every measure of every layer, matched by name; JSON reports of inspect and check do as well as checkpoints. Three or more
 that come in the order of the alphabet, as a shell lists them, are taken in that of their numbers.
@@ -63,6 +65,7 @@ def compare(
     format: Annotated[  # noqa: A002, the option's name
         str, typer.Option("--format", "-f", metavar="|".join(FORMATS), help="What goes to stdout.")
     ] = "text",
+    output: options.Output = None,
     spectrum: options.Spectrum = "",
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
@@ -81,16 +84,17 @@ def compare(
     Raises:
         ConfigError: There is nothing to compare, or a limit is none.
     """
-    from regaudit.compare import compare, parse, rule
+    from regaudit.compare import compare, parse, rule, with_distances
     from regaudit.reports.comparison import RENDERERS, Judged
     from regaudit.settings import Given, apply
 
-    choose("--format", format, FORMATS)
+    renderer = named(format, RENDERERS)
     ratchets = [parse(each) for each in fail_on or []]
     paths = in_order(inputs)
     if len(paths) < 2:
         raise ConfigError(f"give two checkpoints or reports, or more, to compare; found {len(paths)}")
     view = screen(color, verbose=verbose, quiet=quiet)
+    files = places(output or [], paths, RENDERERS)
     given = Given(config=config, no_config=no_config, words={"spectrum": spectrum}, limits=chosen_limits(limit or []))
     settings = resolved(given, [each for each in paths if not each.lower().endswith(".json")])
     how = Options(spectrum=settings.value("spectrum"), limits=apply.limits(settings))
@@ -99,8 +103,11 @@ def compare(
         for i, path in enumerate(paths, 1)
     ]
     compared = compare(runs)
+    if all(map(_is_checkpoint, paths)):
+        compared = with_distances(compared, how.limits)
     judged = Judged(comparison=compared, rulings=tuple(rule(compared, each) for each in ratchets))
-    write_stdout(RENDERERS[format](judged, view))
+    write_all((each.path, partial(each.reporter.render, judged, in_file(view))) for each in files)
+    write_stdout(renderer.render(judged, view))
     return judged.exit_code
 
 
@@ -146,6 +153,10 @@ def _run(path: str, how: Options, progress: ProgressBar) -> "Run":
         return Run(name=path, audit=report.audit)
     with progress:
         return Run(name=path, audit=audit(path, how, progress=progress))
+
+
+def _is_checkpoint(path: str) -> bool:
+    return not _saved(path)
 
 
 def _saved(path: str) -> bytes:

@@ -76,7 +76,25 @@ def policy_of(settings: Settings, gate: Gate | None) -> Policy:
     from regaudit.settings import apply
 
     written = gate.write_baseline if gate else ""
-    return apply.policy(settings, datetime.now(UTC).date(), gates=gate is not None, written=written)
+    policy = apply.policy(settings, datetime.now(UTC).date(), gates=gate is not None, written=written)
+    if gate and policy.fail_on != "never":
+        _check_rules(policy)
+    return policy
+
+
+def _check_rules(policy: Policy) -> None:
+    """Refuse a gate that nothing could fail; `--fail-on never` is the way to say so.
+
+    Raises:
+        ConfigError: No rule about models counts.
+    """
+    from regaudit.policy.triage import is_on
+    from regaudit.rules import every_rule
+    from regaudit.rules.base import found_by_policy
+
+    of_models = [each for each in every_rule() if each.check is not found_by_policy]
+    if not any(is_on(each.code, each.name, policy, each) for each in of_models):
+        raise ConfigError("no rule counts: select, ignore and levels leave none; --fail-on never lets everything pass")
 
 
 def named_targets(settings: Settings, inputs: list[str]) -> list[str]:
@@ -96,7 +114,11 @@ def named_targets(settings: Settings, inputs: list[str]) -> list[str]:
         )
     paths = {each.name: each.path for each in targets}
     for each in inputs:
-        hint = "" if each in paths or Path(each).exists() else did_you_mean(each, list(paths))
+        hint = "" if each in paths or _exists(each) else did_you_mean(each, list(paths))
         if hint:
             say(f"note: {printable(each, SENTENCE_LIMIT)} is no target of the configuration.{printable(hint)}")
-    return [each if Path(each).exists() else paths.get(each, each) for each in inputs] or list(paths.values())
+    return [each if _exists(each) else paths.get(each, each) for each in inputs] or list(paths.values())
+
+
+def _exists(word: str) -> bool:
+    return os.path.exists(word)  # noqa: PTH110, a Path can't hold every word (a NUL byte, more than a system's longest name)

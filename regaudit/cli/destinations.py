@@ -6,15 +6,16 @@ import contextlib
 import os
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from regaudit.cli.messages import choose
 from regaudit.errors import CheckpointError, ConfigError
 from regaudit.reports import View, every_reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from regaudit.reports import Report, Reporter
 
@@ -28,35 +29,60 @@ _ASCII = str.maketrans({
 })  # fmt: skip
 
 
+class Named(Protocol):
+    """A format: its name, and the suffixes of files that mean it."""
+
+    @property
+    def name(self) -> str:
+        """The word for `--format`."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """With their dots."""
+
+
+F = TypeVar("F", bound=Named)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Destination:
-    """A file that a report is written to."""
+class Destination(Generic[F]):
+    """A file that is written, and in which format."""
 
     path: Path
-    reporter: Reporter
+    reporter: F
 
 
 def reporter_named(name: str, option: str = "--format") -> Reporter:
     """Return the reporter of a format; a `ConfigError` rises where there is none of this name."""
-    reporters = every_reporter()
-    known = [each.name for each in reporters]
-    return reporters[known.index(choose(option, name, known))]
+    return named(name, every_reporter(), option)
 
 
-def destinations(outputs: Iterable[str], inputs: Sequence[str]) -> tuple[Destination, ...]:
+def named(name: str, formats: Sequence[F], option: str = "--format") -> F:
+    """Return the format of a name; a `ConfigError` rises where there is none of it."""
+    known = [each.name for each in formats]
+    return formats[known.index(choose(option, name, known))]
+
+
+def destinations(outputs: Iterable[str], inputs: Sequence[str]) -> tuple[Destination[Reporter], ...]:
+    """Return where the files of a report go, as `places`."""
+    return places(outputs, inputs, every_reporter())
+
+
+def places(outputs: Iterable[str], inputs: Sequence[str], formats: Sequence[F]) -> tuple[Destination[F], ...]:
     """Return where `-o [FORMAT=]FILE` options point, checked before anything is read.
 
     Args:
         outputs: The options as given.
         inputs: Paths of what is read, which no output may replace.
+        formats: What may be written.
 
     Raises:
         ConfigError: A format is unknown, a folder is missing, or a file is given twice or belongs to the input.
     """
-    found: list[Destination] = []
+    found: list[Destination[F]] = []
     for each in outputs:
         try:
-            destination = _parsed(each)
+            destination = _parsed(each, formats)
             _check(destination.path)
             for source in inputs:
                 _keep(Path(source), destination.path)
@@ -68,19 +94,27 @@ def destinations(outputs: Iterable[str], inputs: Sequence[str]) -> tuple[Destina
     return tuple(found)
 
 
-def write_files(report: Report, where: Sequence[Destination]) -> None:
-    """Render the report into every file: all are staged beside their targets, then renamed over them.
+def write_files(report: Report, where: Sequence[Destination[Reporter]]) -> None:
+    """Render the report into every file, as `write_all`."""
+    seen = replace(report, view=in_file(report.view))
+    write_all((each.path, partial(each.reporter.render, seen)) for each in where)
+
+
+def in_file(view: View) -> View:
+    """Return how a report looks in a file, whatever the screen is."""
+    return replace(view, width=FILE_WIDTH, color=False)
+
+
+def write_all(contents: Iterable[tuple[Path, Callable[[], str | bytes]]]) -> None:
+    """Write every file, or none: all are staged beside their targets, then renamed over them.
 
     Raises:
         CheckpointError: A file cannot be written; nothing half-written stays.
     """
-    view = replace(report.view, width=FILE_WIDTH, color=False)
     staged: list[tuple[Path, Path]] = []
     try:
-        for each in where:
-            target = each.path
-            content = each.reporter.render(replace(report, view=view))
-            staged.append((_stage(target, content), target))
+        for target, rendered in contents:
+            staged.append((_stage(target, rendered()), target))
         for temporary, target in staged:
             temporary.replace(target)
     except OSError as error:
@@ -124,16 +158,18 @@ def screen(color: str, *, verbose: bool, quiet: bool) -> View:
     return View(width=_columns(is_terminal=is_terminal), color=colored, verbose=verbose, quiet=quiet)
 
 
-def _parsed(output: str) -> Destination:
+def _parsed(output: str, formats: Sequence[F]) -> Destination[F]:
     name, separator, path = output.partition("=")
     if separator and name.isalnum():
-        return Destination(path=_file(path), reporter=reporter_named(name, "--output"))
-    for each in every_reporter():
+        return Destination(path=_file(path), reporter=named(name, formats, "--output"))
+    for each in formats:
         if output.lower().endswith(each.suffixes):
             return Destination(path=_file(output), reporter=each)
-    if Path(output).is_dir():
+    if output and Path(output).is_dir():
         raise ConfigError(f"--output {output} is a directory; give the name of a file in it, as {output}/report.json")
-    known = ", ".join(suffix for each in every_reporter() for suffix in each.suffixes)
+    known = ", ".join(suffix for each in formats for suffix in each.suffixes)
+    if not output:
+        raise ConfigError("--output needs the name of a file")
     raise ConfigError(f"--output {output}: no format ends like this; use {known}, or FORMAT={output}")
 
 

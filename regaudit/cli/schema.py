@@ -1,24 +1,36 @@
-"""`regaudit schema`: the JSON Schema of the JSON report."""
+"""`regaudit schema`: the JSON Schema of the JSON report, or of another document."""
 
 from __future__ import annotations
 
-from regaudit.cli.destinations import write_stdout
+from typing import Annotated
 
+import typer
+
+from regaudit.cli.destinations import write_stdout
+from regaudit.cli.messages import choose
+
+DOCUMENTS = ["report", "comparison"]
 HELP = """
-Print the JSON Schema of the JSON report.
+Print the JSON Schema of the JSON report, or that of a comparison.
 
 \b
   regaudit schema > report.schema.json
+  regaudit schema comparison > comparison.schema.json
 """
 
 
-def schema() -> int:
-    """Print the schema as it is committed.
+def schema(
+    document: Annotated[
+        str, typer.Argument(metavar="|".join(DOCUMENTS), help="What inspect and check, or compare, write.")
+    ] = DOCUMENTS[0],
+) -> int:
+    """Print a schema as it is committed.
 
     Returns:
         The exit code.
     """
-    from regaudit.reports.json import SCHEMA
+    from regaudit.reports import comparison, json
 
-    write_stdout(SCHEMA.read_bytes())
+    choose("DOCUMENT", document, DOCUMENTS)
+    write_stdout((comparison.SCHEMA if document == "comparison" else json.SCHEMA).read_bytes())
     return 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from regaudit.compare.records import Comparison, Track, relative
+from regaudit.compare.records import KERNEL_DISTANCE, MODEL_DISTANCE, Comparison, Track, relative
 from regaudit.errors import ConfigError
 from regaudit.globs import matches
 
@@ -124,13 +124,16 @@ def _breaches(track: Track, ratchet: Ratchet, runs: Sequence[str]) -> Iterator[B
 def _is_beyond(old: float, new: float, ratchet: Ratchet) -> bool:
     """Return whether a change is beyond the limit; from 0, any change is beyond every percentage."""
     moved = {"+": new - old, "-": old - new, "": abs(new - old)}[ratchet.sign]
-    return moved > ratchet.amount * (abs(old) if ratchet.is_relative else 1)
+    is_share = ratchet.measure in {KERNEL_DISTANCE, MODEL_DISTANCE}
+    return moved > ratchet.amount * (abs(old) if ratchet.is_relative and not is_share else 1)
 
 
 def _unmatched(comparison: Comparison, ratchet: Ratchet) -> str:
     measures = sorted({each.measure for each in (*comparison.tracks, *comparison.model)})
     if ratchet.measure in measures:
         return f"--fail-on {ratchet.text!r}: no layer with {ratchet.measure} is named like {ratchet.layers!r}"
+    if ratchet.measure in {KERNEL_DISTANCE, MODEL_DISTANCE}:
+        return f"--fail-on {ratchet.text!r}: distances need the weights: give checkpoints, of which one layer at least is the same"
     close = get_close_matches(ratchet.measure, measures, n=1)
     hint = f" Did you mean {close[0]}?" if close else " regaudit inspect -f json lists what was measured."
     return f"--fail-on {ratchet.text!r}: {ratchet.measure} was measured in no run.{hint}"

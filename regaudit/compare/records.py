@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from regaudit.records import Audit, Finding, LayerAudit
 
 
+# ‖W - W₀‖_F/‖W₀‖_F: what moved is the value itself, in percent too.
+KERNEL_DISTANCE, MODEL_DISTANCE = "kernel.distance", "model.kernel_distance"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A checkpoint or report that is compared: its path, and its audit."""

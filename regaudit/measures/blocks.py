@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from regaudit.records import Array
 
 BLOCK: Final = 1 << 16  # elements; four float64 buffers of it (2 MB) stay in a core's cache
+HELD: Final = 1 << 22  # elements: what takes at most 32 MB is read once for all passes
 ALIGNMENT: Final = 4  # the group of N:M sparsity (NVIDIA Ampere's 2:4)
 RUNS: Final = 8  # of rows, in a sample
 _ORDER: Final = (Axis.OUT, Axis.IN, Axis.TAP)
@@ -58,6 +59,7 @@ class Blocks:
         self.shape = extents if self.oriented else (1, parameter.size, 1)
         self.unit = 1.0
         self._box: Box | None = None
+        self._held: Array | None = None
         self.capacity = min(max(block, ALIGNMENT**3), parameter.size)
         self._buffer = np.empty(0)
 
@@ -105,13 +107,20 @@ class Blocks:
 
     def canonical(self, start: int, stop: int) -> Array:
         """Return rows [start, stop) of axis 0 as (out, in, taps), in the dtype that `load` gives, not scaled."""
-        raw = self.parameter.load(start, stop)
+        raw = self._rows(start, stop)
         if not self.oriented:
             return raw.reshape(1, -1, 1)
         shape = list(self.shape)
         leading = _ORDER.index(self.leading)
         shape[leading] = shape[leading] // self.parameter.shape[0] * (stop - start)
         return raw.transpose(self.order).reshape(shape)
+
+    def _rows(self, start: int, stop: int) -> Array:
+        if self.parameter.size > HELD or not self.parameter.shape:
+            return self.parameter.load(start, stop)
+        if self._held is None:
+            self._held = self.parameter.load(0, self.parameter.shape[0])
+        return self._held[start:stop]
 
     def _begin(self, start: int, rows: int) -> list[int]:
         begin = [0, 0, 0]

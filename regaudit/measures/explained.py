@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 PERCENTS: Final = (10, 25, 50, 75, 90, 100)
 NEGLIGIBLE: Final = 0.01  # of the kernel's rms as it is: a weight below it does nothing (our choice, as in `Response`)
-NO_LABELS: Final = "what the data pull at, and so what a penalty would do, needs labelled data"
-NOTHING: Final = "it has neither a kernel nor a bias"
+NO_LABELS: Final = "What the data pull at, and so what a penalty would do, needs labels (y beside x) and a loss."
+NOTHING: Final = "The layer has neither a kernel nor a bias that could be penalised."
 
 
 def explained(layer: Layer) -> Explanation:

@@ -34,7 +34,7 @@ DOUBT: Final = 0.05  # probability that σ₁ is above its interval, or an estim
 SPREAD: Final = (
     4.0  # standard errors: 99.8% of Student's t for twelve probes; quadrature adds a little to their scatter
 )
-LEAST_SPREAD: Final = 1e-4  # of the value, where the probes agree: what directions that stand out are known to
+LEAST_SPREAD: Final = 5e-3  # of the value: where twelve probes agree, their scatter says little of what they have in common
 HELD: Final = 1 << 28  # elements: up to 1 GB is kept in memory, a larger matrix is read again in each step
 CHUNK: Final = 1 << 17  # elements of the matrix at a time: a megabyte of float64 stays in a core's cache for both products
 
@@ -112,7 +112,7 @@ def _quadratures(pieces: Iterable[Array], starts: Array, apart: Array) -> list[_
     Each vector is made orthogonal to all before it, twice: rounding would else find the largest value again and again.
     """
     width, count = starts.shape
-    steps = min(STEPS, width - apart.shape[1])
+    steps = max(1, min(STEPS, width - apart.shape[1]))
     sizes = np.sqrt(np.einsum("ij,ij->j", starts, starts))
     basis, diagonal, beside = (
         [starts / np.where(sizes > 0, sizes, np.inf)],
@@ -161,7 +161,7 @@ def _largest(scouts: list[_Quadrature], width: int) -> Estimate:
     value = math.sqrt(max(float(each.nodes[-1]) for each in scouts))
     steps = min(len(each.nodes) for each in scouts)
     miss = (math.log(1.648 * math.sqrt(width)) - math.log(DOUBT) / len(scouts)) / (2 * steps - 1)
-    is_all = steps < min(STEPS, width)  # the probe has seen every eigenvalue
+    is_all = steps < STEPS  # the probe has seen every eigenvalue
     high = value if is_all else value / math.sqrt(1 - min(miss**2, 0.75))
     return Estimate(value=value, low=value * (1 - 1e-6), high=high * (1 + 1e-6))
 

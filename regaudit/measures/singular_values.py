@@ -153,4 +153,7 @@ def _whole(blocks: Blocks) -> Array:
 
 
 def _scaled(stored: Array, blocks: Blocks) -> Array:
-    return np.ascontiguousarray(np.divide(stored, blocks.unit, dtype=np.float64))
+    exact = stored.astype(np.float64, order="C")
+    if blocks.unit != 1.0:
+        exact /= blocks.unit
+    return exact

@@ -91,9 +91,11 @@ def from_report(report: str | Path | Mapping[str, Any]) -> tuple[Penalty, ...]:
     where = report if isinstance(report, (str, Path)) else "the report"
     if not isinstance(recommended, dict):
         raise ConfigError(f"{where} has no recommendation; expected a JSON report on one input that was read")
-    site, norm, strength = (recommended.get(name) for name in ("site", "norm", "strength"))
-    if site in {None, Site.NONE} or norm is None:
+    site, norm, strength, l2 = (recommended.get(name) for name in ("site", "norm", "strength", "strength_l2"))
+    if site in {None, Site.NONE} or (norm is None and l2 is None):
         return ()
+    if norm is None:  # both at once
+        return (Penalty(site=site, except_layers=_excluded(recommended), l1=strength, l2=l2),)
     if site not in set(Site) or norm not in set(Norm):
         raise ConfigError(f"{where} recommends {site} {norm}; expected kernel, bias or activity, and l1 or l2")
     if strength is None:

@@ -40,29 +40,31 @@ optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "embeddi
 _NO_DECAY = "optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=0.0)"
 
 
-def keras_lines(site: Site, norm: Norm | None, strength: float) -> str:
+def keras_lines(site: Site, norm: Norm | None, strength: float, strength_l2: float | None = None) -> str:
     """Return the Keras lines that apply a penalty.
 
     Args:
         site: kernel, bias or activity; none for no penalty.
-        norm: L1 or L2; None for no penalty.
-        strength: λ in Keras' unit.
+        norm: L1 or L2; None for no penalty, and for both.
+        strength: λ in Keras' unit; of L1 for both.
+        strength_l2: λ of L2 for both.
 
     Returns:
         Python source; compiles as it stands.
 
     Source: keras.regularizers (Keras 3.15).
     """
-    if site is Site.NONE or norm is None:
+    if site is Site.NONE or (norm is None and strength_l2 is None):
         return "# Leave out kernel_regularizer, bias_regularizer and activity_regularizer."
+    regularizer = f"{norm.upper()}({strength:g})" if norm else f"L1L2(l1={strength:g}, l2={strength_l2:g})"
     where = "Dense and Conv layer; not Embedding, not normalization"
     return (
         "from keras import layers, regularizers\n"
-        f"layers.Dense(64, {site}_regularizer=regularizers.{norm.upper()}({strength:g}))  # every {where}"
+        f"layers.Dense(64, {site}_regularizer=regularizers.{regularizer})  # every {where}"
     )
 
 
-def torch_lines(site: Site, norm: Norm | None, strength: float) -> str:
+def torch_lines(site: Site, norm: Norm | None, strength: float, strength_l2: float | None = None) -> str:
     """Return the PyTorch lines that apply a penalty with the same meaning as Keras'.
 
     Kernel L2 goes into SGD's or Adam's `weight_decay` = 2λ; AdamW's is another thing. Kernel L1 is a proximal step, the others
@@ -70,14 +72,17 @@ def torch_lines(site: Site, norm: Norm | None, strength: float) -> str:
 
     Args:
         site: kernel, bias or activity; none for no penalty.
-        norm: L1 or L2; None for no penalty.
-        strength: λ in Keras' unit.
+        norm: L1 or L2; None for no penalty, and for both on kernels: L2 as `weight_decay`, L1 as a proximal step.
+        strength: λ in Keras' unit; of L1 for both.
+        strength_l2: λ of L2 for both.
 
     Returns:
         Python source over the names model, loss_fn, optimizer, x, y and learning_rate; compiles as it stands.
 
     Source: torch.optim (PyTorch 2.13).
     """
+    if strength_l2 is not None:
+        return "\n".join(torch_lines(site, n, x) for n, x in ((Norm.L2, strength_l2), (Norm.L1, strength)))
     if norm is None:
         return _NO_DECAY
     match site:

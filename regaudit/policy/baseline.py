@@ -64,19 +64,36 @@ def complaints(audits: Sequence[Audit], policy: Policy) -> Iterator[Finding]:
     if policy.baseline is None:
         return
     stale = _stale(audits, policy.baseline)
-    if stale:
+    if _is_of_others(audits, policy.baseline):
+        inputs = ", ".join(policy.baseline.inputs[:_SHOWN])
+        yield _complaint(
+            policy,
+            f"{policy.baseline.path} is a report on other inputs than those of this run: {inputs}.",
+            len(policy.baseline.entries),
+        )
+    elif stale:
         listed = ", ".join(f"{each.rule} in {each.place or 'the file'}" for each in stale[:_SHOWN])
         more = f" and {len(stale) - _SHOWN:,} more" if len(stale) > _SHOWN else ""
         total = len(policy.baseline.entries)
-        found = baseline_stale.RULE.finding(
-            f"{len(stale):,} of {total:,} entries of {policy.baseline.path} match no finding: {listed}{more}.",
-            metric="baseline.stale",
-            value=float(len(stale)),
-            op=">",
-            threshold=baseline_stale.STALE.value,
-            severity=Severity.ERROR if policy.fail_on_stale else None,
-        )
-        yield replace(found, fingerprint=fingerprint(found.rule))
+        text = f"{len(stale):,} of {total:,} entries of {policy.baseline.path} match no finding: {listed}{more}."
+        yield _complaint(policy, text, len(stale))
+
+
+def _complaint(policy: Policy, text: str, count: int) -> Finding:
+    found = baseline_stale.RULE.finding(
+        text,
+        metric="baseline.stale",
+        value=float(count),
+        op=">",
+        threshold=baseline_stale.STALE.value,
+        severity=Severity.ERROR if policy.fail_on_stale else None,
+    )
+    return replace(found, fingerprint=fingerprint(found.rule))
+
+
+def _is_of_others(audits: Sequence[Audit], baseline: Baseline) -> bool:
+    """Return whether a baseline of several inputs has entries, and names none of the run: paths of another folder, say."""
+    return bool(baseline.entries) and not {_source(audit, baseline) for audit in audits} & set(baseline.inputs)
 
 
 def _stale(audits: Sequence[Audit], baseline: Baseline) -> list[Known]:

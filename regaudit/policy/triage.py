@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from regaudit.policy.matching import is_about, weight
 from regaudit.records import Audit, Finding, Severity
+from regaudit.rules.base import found_by_policy
 
 if TYPE_CHECKING:
     from regaudit.config import Policy
@@ -37,7 +38,10 @@ def is_on(code: str, name: str, policy: Policy, rule: Rule | None = None) -> boo
     ignored = weight(policy.ignore, code, name)
     if chosen or ignored:
         return chosen > ignored
-    return not policy.select and (policy.preset == "all" or rule is None or not rule.is_optional)
+    is_of_policy = (
+        rule is not None and rule.check is found_by_policy
+    )  # a selection of rules does not hide what is wrong with it
+    return is_of_policy or (not policy.select and (policy.preset == "all" or rule is None or not rule.is_optional))
 
 
 def _levelled(finding: Finding, rule: Rule | None, policy: Policy) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from posixpath import join, normpath
 from typing import TYPE_CHECKING
 
 from regaudit.errors import ConfigError
@@ -65,7 +66,7 @@ def _settled(finding: Finding, audit: Audit, policy: Policy) -> Finding:
 
 
 def _concerns(waiver: Waiver, audit: Audit) -> bool:
-    paths = [each.path for each in audit.inputs]
+    paths = {path for each in audit.inputs for path in (each.path, normpath(join(waiver.base, each.path)))}
     return not waiver.inputs or any(matches(glob, path, "/") for glob in waiver.inputs for path in paths)
 
 

@@ -13,6 +13,7 @@ from regaudit.probes.activity import SATURATED_SIGMOID, SATURATED_TANH, SIGMOIDS
 from regaudit.probes.activity_scale import NONFINITE
 from regaudit.probes.base import Probe, Probed
 from regaudit.probes.observing import observe, unobserved
+from regaudit.probes.padding import described, kept, without_padding
 from regaudit.records import Role
 
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ def run(session: Session) -> Probed:
     tallies: dict[str, Tally] = {}
     with torch.no_grad():
         for inputs, _ in session.train.batches(session.batch_size):
+            positions = kept(inputs)
             for name, seen in observe(session.runner, inputs)[1].items():
-                tallies.setdefault(name, Tally(moments=SecondMoments(seed=session.seed))).add(seen)
+                tallies.setdefault(name, Tally(moments=SecondMoments(seed=session.seed))).add(seen, positions)
     parameters = dict(session.runner.network.named_parameters(remove_duplicate=False))
     places = {each.layer: each for each in session.runner.places}
     taken = [_taken(name, each, *bias_of(places[name], parameters)) for name, each in tallies.items()]
@@ -66,6 +68,7 @@ def run(session: Session) -> Probed:
     return Probed(
         measurements=tuple(m for each in taken for m in each.measurements),
         skips=(*(s for each in taken for s in each.skips), *unobserved(session.runner, tallies)),
+        notes=described(session.train),
     )
 
 
@@ -87,19 +90,20 @@ class Tally:
     input_squares: float = 0.0
     input_size: int = 0
 
-    def add(self, seen: Observation) -> None:
-        """Take in what the layer did to one batch."""
+    def add(self, seen: Observation, positions: Tensor | None = None) -> None:
+        """Take in what the layer did to one batch, at these positions of a sequence."""
         self.activation = seen.activation
         self.examples += seen.examples
         axis = seen.place.channel_axis
-        for rows in blocks(seen.activity, axis):
+        positions = positions if axis == -1 else None
+        for rows in blocks(without_padding(seen.activity, positions), axis):
             self.nonfinite += rows.numel() - int(rows.isfinite().sum())
             if not self.nonfinite:
                 self._add(rows)
-        for rows in blocks(seen.linear, axis) if seen.activation else ():
+        for rows in blocks(without_padding(seen.linear, positions), axis) if seen.activation else ():
             self.linear.add(rows)
         if seen.inputs is not None and seen.inputs.is_floating_point():
-            for rows in blocks(seen.inputs, -1):
+            for rows in blocks(without_padding(seen.inputs, positions), -1):
                 self.input_squares += float((rows * rows).sum())
                 self.input_size += rows.numel()
 

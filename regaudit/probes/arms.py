@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """One penalty; `norm` is None and `strength` 0 for none."""
+    """One penalty; `norm` is None and `strength` 0 for none.
+
+    L1 and L2 at once have no norm either: `strength` is that of L1, `strength_l2` that of L2.
+    """
 
     site: Site = Site.NONE
     norm: Norm | None = None
     strength: float = 0.0
+    strength_l2: float | None = None
 
 
 NO_PENALTY: Final = Arm()
@@ -38,6 +42,7 @@ _FEW: Final[dict[tuple[Site, Norm], tuple[float, ...]]] = {
 # Σ|x| against Σx² at the same shrinkage of an element of 0.1: λ₁ = 2·λ₂·|x|, rounded.
 _L1_PER_L2: Final = 0.2
 _STEP: Final = 2.0
+_HALF: Final = 0.5  # of each strength where both act: together they then shrink about as much as either alone
 
 
 def grid(*, few: bool = False) -> tuple[Arm, ...]:
@@ -64,3 +69,17 @@ def neighbours(best: Arm, tried: Sequence[Arm]) -> tuple[Arm, ...]:
         other, factor = (Norm.L1, _L1_PER_L2) if best.norm is Norm.L2 else (Norm.L2, 1 / _L1_PER_L2)
         near.append(Arm(site=best.site, norm=other, strength=best.strength * factor))
     return tuple(each for each in near if each not in tried)
+
+
+def elastic(best: Sequence[Arm]) -> tuple[Arm, ...]:
+    """Return kernel L1 and L2 at once, each at half its best strength; nothing where one of them is not among the best.
+
+    Args:
+        best: The best penalties, best first.
+
+    Source: Zou & Hastie, 2005.
+    """
+    l1, l2 = (next((a for a in best if (a.site, a.norm) == (Site.KERNEL, norm)), None) for norm in (Norm.L1, Norm.L2))
+    if l1 is None or l2 is None:
+        return ()
+    return (Arm(site=Site.KERNEL, strength=_HALF * l1.strength, strength_l2=_HALF * l2.strength),)

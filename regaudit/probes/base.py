@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from regaudit.networks.places import Place
-    from regaudit.records import Explanation, Layer, Measurement, Response, Skip, Stationarity
+    from regaudit.records import Array, Explanation, Layer, Measurement, Response, Skip, Stationarity
 
     Tensor: TypeAlias = Any  # torch.Tensor
     Network: TypeAlias = Any  # torch.nn.Module
@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInput:
-    """One input of the model; `None` in the shape is an axis of any length, the first is the batch."""
+    """One input of the model; `None` in the shape is an axis of any length, the first is the batch.
+
+    `default` makes it of the first input's array, where the data have none.
+    """
 
     name: str
     shape: tuple[int | None, ...] | None = None
     dtype: str = "F32"
+    default: Callable[[Array], Array] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,12 +96,14 @@ class Data:
         labels: One entry for each example; None where there are none.
         source: Path of the file, or "synthetic".
         total: How many examples the file has; more than `len(self)` where they were sampled.
+        columns: For inputs that come from a table, the names of its columns.
     """
 
     inputs: Mapping[str, Tensor]
     labels: Tensor | None = None
     source: str = ""
     total: int = 0
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of examples."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from regaudit.measures.base import require
 from regaudit.measures.detail import units as runs
+from regaudit.probes.padding import silenced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,11 +34,13 @@ class Piece:
         input: Name of the input.
         shape: Of one example's numbers.
         module: Name of the embedding whose output they are; "" for the input itself.
+        columns: Names of the numbers, where they are the columns of a table.
     """
 
     input: str
     shape: tuple[int, ...]
     module: str = ""
+    columns: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -110,8 +113,9 @@ class Coordinates:
         return torch.cat(found)
 
     def named(self, indices: Array) -> str:
-        """Return inputs as text, by number; of several or many-dimensional inputs by name or place."""
-        if len(self.pieces) == 1 and (self.pieces[0].module or len(self.pieces[0].shape) == 1):
+        """Return inputs as text, by number; by name or place where they have some."""
+        only = self.pieces[0]
+        if len(self.pieces) == 1 and not only.columns and (only.module or len(only.shape) == 1):
             return runs(indices, self.unit, shown=NAMED)
         names = [self._name(int(index)) for index in indices[:NAMED]]
         rest = len(indices) - len(names)
@@ -120,6 +124,8 @@ class Coordinates:
     def _name(self, index: int) -> str:
         for piece in self.pieces:
             if index < piece.units:
+                if piece.columns:
+                    return piece.columns[index]
                 shape = piece.shape[:-1] if piece.module else piece.shape
                 place = ", ".join(str(int(i)) for i in np.unravel_index(index, shape)) if shape else ""
                 return f"{piece.input}[{place}]" if place else piece.input
@@ -132,7 +138,7 @@ class Coordinates:
 
     def _on_inputs(self, batch: Mapping[str, Tensor], rows: Tensor) -> Tensor:
         replaced = {each.input: part for each, part in zip(self.pieces, self._split(rows), strict=True)}
-        return _flat(self.runner({**batch, **replaced}), len(rows))
+        return _flat(silenced(self.runner({**batch, **replaced}), batch), len(rows))
 
     def _on_embeddings(self, batch: Mapping[str, Tensor], rows: Tensor) -> Tensor:
         parts = {(p.module, p.input): part for p, part in zip(self.pieces, self._split(rows), strict=True)}
@@ -141,7 +147,7 @@ class Coordinates:
             return next((parts[module, name] for name in taken if (module, name) in parts), None)
 
         with _Watch(self.runner, tuple({each.module for each in self.pieces}), batch, replace):
-            return _flat(self.runner(batch), len(rows))
+            return _flat(silenced(self.runner(batch), batch), len(rows))
 
 
 def find(runner: Runner, data: Data) -> Coordinates:
@@ -154,10 +160,12 @@ def find(runner: Runner, data: Data) -> Coordinates:
 
     batch, _ = next(data.batches(LOOKED_AT))
     pieces = tuple(
-        Piece(input=name, shape=tuple(each.shape[1:])) for name, each in batch.items() if each.is_floating_point()
+        Piece(input=name, shape=tuple(each.shape[1:]), columns=data.columns.get(name, ()))
+        for name, each in batch.items()
+        if each.is_floating_point()
     )
     with torch.no_grad():
-        pieces = pieces or _embeddings(runner, batch)
+        pieces = pieces or _telling(_embeddings(runner, batch), data)
         require(bool(pieces), "no floating input, and no embedding that takes the ids as they are")
         found = Coordinates(runner=runner, pieces=pieces)
         around = found.around(batch)
@@ -189,6 +197,12 @@ def _embeddings(runner: Runner, batch: Mapping[str, Tensor]) -> tuple[Piece, ...
     with _Watch(runner, _candidates(runner), batch, note):
         runner(batch)
     return tuple(found.values())
+
+
+def _telling(pieces: tuple[Piece, ...], data: Data) -> tuple[Piece, ...]:
+    """Return the embeddings of ids that are not all one id, as token types are; all of them where there is none."""
+    varying = tuple(each for each in pieces if bool((ids := data.inputs[each.input]).amin() < ids.amax()))
+    return varying or pieces
 
 
 def _candidates(runner: Runner) -> tuple[str, ...]:

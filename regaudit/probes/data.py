@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 from regaudit.errors import ConfigError
 from regaudit.probes.base import Data
 from regaudit.probes.data_files import FEATURES, opened
+from regaudit.probes.whole_numbers import settled
 from regaudit.records import Role
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def load(path: str, runner: Runner, layers: tuple[Layer, ...], probing: Probing)
     Args:
         path: A file that `data_files.opened` reads.
         runner: The model; its inputs' names, shapes and number types choose and check the arrays.
-        layers: Its layers; with a table of tokens among them integers are ids.
+        layers: Its layers; with a table of tokens among them, or in the network, integers are ids.
         probing: Label key, size and seed.
 
     Returns:
@@ -46,16 +47,21 @@ def load(path: str, runner: Runner, layers: tuple[Layer, ...], probing: Probing)
         chosen, notes = matched(path, arrays, runner.inputs, probing.label_key)
         total = _count(path, [*chosen.values(), *([labels] if labels and probing.loss else [])])
         index = _sampled(total, probing)
-        reading = _Reading(path=path, index=index, is_guess=runner.ran_code, has_tokens=_has_tokens(layers))
-        inputs = {}
+        has_tokens = _has_tokens(layers) or _has_tables(runner)
+        reading = _Reading(path=path, index=index, is_guess=runner.ran_code, has_tokens=has_tokens)
+        inputs: dict[str, Array] = {}
         for each in runner.inputs:
             if each.name in chosen:
                 inputs[each.name], said = reading.array(chosen[each.name], each)
                 notes += said
+            elif each.default is not None:
+                inputs[each.name] = each.default(next(iter(inputs.values())))
         values = _finite(path, labels, index) if labels and probing.loss else None
+        columns = {name: each.columns for name, each in chosen.items() if len(each.columns) == each.shape[-1]}
     if labels and not probing.loss:
         notes += (f"{path} has labels ({probing.label_key}); they were not used, for no --loss was given.",)
-    return _data(inputs, values, path, total, runner.device), notes
+    data = replace(_data(inputs, values, path, total, runner.device), columns=columns)
+    return (settled(runner, data) if runner.ran_code else data), notes
 
 
 def matched(
@@ -63,24 +69,27 @@ def matched(
 ) -> tuple[dict[str, Stored], tuple[str, ...]]:
     """Return the array for each input of the model, and what was assumed to find it.
 
-    By name; else the only array, or the one called `x`, for the only input; else in order.
+    By name; else the only array, or the one called `x`, for the only input; else in order. Inputs with a default count
+    only where they are named.
 
     Raises:
         ConfigError: None of these leads to one array for each input.
     """
     found = {name: each for name, each in arrays.items() if name != label_key}
-    names = [each.name for each in inputs]
+    made = [each.name for each in inputs if each.default is not None and each.name not in found]
+    names = [each.name for each in inputs if each.name not in made]
+    note = (f"{path} has nothing for {', '.join(made)}: made of {inputs[0].name}.",) if made else ()
     same = {name: found[name] for name in names if name in found}
     if len(same) == len(names) or (same and len(same) == len(found)):
         missing = [name for name in names if name not in same]
-        note = f"{path} has nothing for the inputs {', '.join(missing)}: the model ran without them."
-        return same, (note,) if missing else ()
+        without = (f"{path} has nothing for the inputs {', '.join(missing)}: the model ran without them.",)
+        return same, (*note, *(without if missing else ()))
     if len(names) == 1 and (len(found) == 1 or FEATURES in found):
-        return {names[0]: found.get(FEATURES) or next(iter(found.values()))}, ()
+        return {names[0]: found.get(FEATURES) or next(iter(found.values()))}, note
     if len(names) == len(found):
         pairs = dict(zip(names, found.values(), strict=True))
         order = ", ".join(f"{each.name} as {name}" for name, each in pairs.items())
-        return pairs, (f"The arrays of {path} were matched to the model's inputs by their order: {order}.",)
+        return pairs, (*note, f"The arrays of {path} were matched to the model's inputs by their order: {order}.")
     raise ConfigError(
         f"{path}: the model takes {_listed(names)}, the file has {_listed(found)}"
         f" (besides the labels {label_key!r}); name the arrays as the inputs"
@@ -220,6 +229,13 @@ def _finite(path: str, stored: Stored, index: Array) -> Array:
 
 def _has_tokens(layers: Iterable[Layer]) -> bool:
     return any(each.role is Role.EMBEDDING for each in layers)
+
+
+def _has_tables(runner: Runner) -> bool:
+    """Return whether the network of the user's code looks ids up in a table."""
+    from torch import nn
+
+    return runner.ran_code and any(isinstance(each, nn.Embedding | nn.EmbeddingBag) for each in runner.network.modules())
 
 
 def _data(inputs: Mapping[str, Array], labels: Array | None, path: str, total: int, device: str) -> Data:

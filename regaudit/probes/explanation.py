@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from regaudit.probes.base import Session
     from regaudit.records import Explanation, Layer
 
-NOT_FOUND: Final = "the layer was not found in the network that ran"
-NO_GRADIENTS: Final = "the runner gives no gradients"
+NOT_FOUND: Final = "The layer was not found in the network that ran."
+TOO_LARGE: Final = "Penalties on the activity: the network is too large to be run for each many times."
+NO_CURVATURE: Final = "The curvature of the loss: {reason}."
+NO_GRADIENTS: Final = "The {kind} runner gives no gradients, so that what the data pull at is not known."
 
 
 def run(session: Session) -> Probed:
@@ -47,7 +49,9 @@ def _explained(session: Session, layer: Layer, place: Place | None) -> Explanati
     at = At(session, layer, place)
     found = replace(found, present=at.predicted(at.theta))
     if not session.runner.is_differentiable or session.loss is None:
-        return replace(found, reason=NO_LABELS if session.loss is None else NO_GRADIENTS)
+        return replace(
+            found, reason=NO_LABELS if session.loss is None else NO_GRADIENTS.format(kind=session.runner.kind)
+        )
     if not at.parts:
         return replace(found, reason=NOTHING)
     return _with_labels(at, found)
@@ -60,12 +64,13 @@ def _with_labels(at: At, found: Explanation) -> Explanation:
     try:
         hessian = at.curvature()
     except NotMeasurable as reason:
-        return replace(found, reason=str(reason))
+        return replace(found, reason=NO_CURVATURE.format(reason=reason))
     local = Local(theta=at.theta, pull=u, hessian=hessian)
     return replace(
         found,
         predictions=tuple(at.predictions(local)),
         model="single" if hessian.ndim == 1 else "joint",
+        reason="" if at.is_watched else TOO_LARGE,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -34,6 +34,7 @@ FAMILIES: Final[tuple[tuple[str, tuple[Measure[Any], ...]], ...]] = (
 NO_GRADIENTS: Final = "needs gradients, which the runner does not give"
 ELEMENTS: Final = 1 << 31  # examples times parameters: their gradients take about a minute on one core
 FEWEST: Final = 32
+BLOCK: Final = 1 << 20  # weights that are held in double precision at once
 BATCH: Final = 1 << 27  # examples times parameters: what a backward pass keeps of each example grows with the model
 
 
@@ -92,24 +93,32 @@ class _Collected:
 
     def of(self, piece: Piece) -> DataGradient:
         """Return what is known of one piece."""
-        u, w = (-_numbers(piece.of(self.mean[piece.name])), _numbers(piece.of(self.values[piece.name])))
-        h = None if self.no_curvature else _numbers(piece.of(self.curvature[piece.name]))
+        found = self._sums(piece)
+        if self.no_curvature:
+            return replace(found, no_curvature=self.no_curvature)
+        mean, w, h = (_numbers(piece.of(each[piece.name])) for each in (self.mean, self.values, self.curvature))
+        thresholds = np.abs(h * w - mean)
+        thresholds.sort()
+        return replace(found, thresholds=thresholds, curvature=float(h.mean(dtype=np.float64)))
+
+    def _sums(self, piece: Piece) -> DataGradient:
+        """Return what is known of one piece, but for what belongs to single weights."""
+        mean, w = (_numbers(piece.of(each[piece.name])) for each in (self.mean, self.values))
         products = np.concatenate(self.products[_key(piece)])
+        mean_square = _product(mean, mean)
         return DataGradient(
-            size=u.size,
-            mean_square=float(u @ u),
+            size=mean.size,
+            mean_square=mean_square,
             squares=products[:, 0],
-            along_mean=_centred(products[:, 1], float(u @ u)),
-            along_weight=_centred(products[:, 2], float(u @ w)),
-            weight_square=float(w @ w),
-            thresholds=np.zeros(0) if h is None else np.sort(np.abs(u + h * w)),
-            curvature=0.0 if h is None else float(h.mean()),
-            no_curvature=self.no_curvature,
+            along_mean=_centred(products[:, 1], mean_square),
+            along_weight=_centred(products[:, 2], -_product(mean, w)),
+            weight_square=_product(w, w),
+            thresholds=np.zeros(0),
         )
 
     def whole(self) -> DataGradient:
         """Return what is known of all parameters together."""
-        parts = [self.of(Piece(name)) for name in self.values]
+        parts = [self._sums(Piece(name)) for name in self.values]
         return DataGradient(
             size=sum(each.size for each in parts),
             mean_square=sum(each.mean_square for each in parts),
@@ -204,8 +213,15 @@ def _centred(values: Array, mean: float) -> Array:
 
 
 def _numbers(tensor: Tensor) -> Array:
-    found: Array = tensor.detach().cpu().double().numpy().ravel()
+    """Return a tensor's numbers in its own precision: of a large model, doubles would be most of the memory."""
+    found: Array = tensor.detach().cpu().numpy().ravel()
     return found
+
+
+def _product(a: Array, b: Array) -> float:
+    """Return Σ a·b in double precision."""
+    blocks = range(0, len(a), BLOCK)
+    return sum(float(a[i : i + BLOCK].astype(np.float64) @ b[i : i + BLOCK].astype(np.float64)) for i in blocks)
 
 
 GRADIENTS: Final = Probe(name="gradients", needs_labels=True, run=run)

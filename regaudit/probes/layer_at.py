@@ -107,8 +107,7 @@ class At:
                 for strength in STRENGTHS:
                     theta = local.least(norm, strength, uses == use)
                     yield self.predicted(theta, site=site, norm=norm, strength=strength)
-        parameters = sum(each.numel() for each in self.session.runner.network.parameters())
-        if parameters * min(WATCHED, len(self.session.train)) * PASSES <= WORK and self.present_rms is not None:
+        if self.is_watched:
             yield from self._on_activity(local)
 
     def predicted(self, theta: Array, **penalty: object) -> Prediction:
@@ -118,6 +117,13 @@ class At:
         rms = None if kernel is None else float(np.sqrt(np.mean(self.of(self.theta, Use.KERNEL) ** 2)))
         found = prediction(kernel, bias, inputs=self._inputs(kernel), rms=rms, **penalty)
         return replace(found, activity_rms=self._rms(theta))
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether the outputs can be had, many times over."""
+        parameters = sum(each.numel() for each in self.session.runner.network.parameters())
+        work = parameters * min(WATCHED, len(self.session.train)) * PASSES
+        return work <= WORK and self.present_rms is not None
 
     @property
     def present_rms(self) -> float | None:
@@ -131,21 +137,27 @@ class At:
                 yield self.predicted(theta, site=Site.ACTIVITY, norm=norm, strength=strength)
 
     def _activity(self, norm: Norm) -> Callable[[Array], tuple[float, Array]]:
+        """Return Σ|y| or Σy² over the examples' number, as a function of θ, with its gradient."""
         import torch
 
-        batch, count = self._watched()
+        watched = self._watched()
         floor = SMOOTH * (self.present_rms or 1.0)
 
-        def penalty(theta: Array) -> tuple[float, Array]:
-            values = {name: each.requires_grad_() for name, each in self._values(theta).items()}
-            _, seen = observe(self.session.runner, batch, values)
-            y = seen[self.place.layer].activity
-            each = y.square() if norm is Norm.L2 else (y.square() + floor**2).sqrt() - floor
-            scalar = each.sum() / count
-            found = torch.autograd.grad(scalar, list(values.values()), allow_unused=True, materialize_grads=True)
-            return float(scalar.detach()), self._flat(dict(zip(values, found, strict=True)))
+        def penalty(batch: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Tensor:
+            y = observe(self.session.runner, batch, values)[1][self.place.layer].activity
+            return y.square().sum() if norm is Norm.L2 else ((y.square() + floor**2).sqrt() - floor).sum()
 
-        return penalty
+        def both(theta: Array) -> tuple[float, Array]:
+            values = {name: each.requires_grad_() for name, each in self._values(theta).items()}
+            total, gradient = 0.0, np.zeros(len(theta))
+            for batch, _ in watched.batches(self.session.batch_size):
+                value = penalty(batch, values)
+                found = torch.autograd.grad(value, list(values.values()), allow_unused=True, materialize_grads=True)
+                total += float(value.detach())
+                gradient += self._flat(dict(zip(values, found, strict=True)))
+            return total / len(watched), gradient / len(watched)
+
+        return both
 
     def _joint(self, gradients: PerExample, data: Data) -> Array:
         assert self.session.loss is not None
@@ -179,17 +191,22 @@ class At:
             place.copy_(torch.from_numpy(self.of(theta, use)).to(place))
         return values
 
-    def _watched(self) -> tuple[Mapping[str, Tensor], int]:
-        data = sample(self.session.train, min(WATCHED, self.session.batch_size), self.session.seed)
-        return data.inputs, len(data)
+    def _watched(self) -> Data:
+        return sample(self.session.train, WATCHED, self.session.seed)
 
     def _rms(self, theta: Array) -> float | None:
+        """Return the rms of y; None where the layer is not called."""
         import torch
 
+        values, squares, count = self._values(theta), 0.0, 0
         with torch.no_grad():
-            _, seen = observe(self.session.runner, self._watched()[0], self._values(theta) if len(theta) else None)
-        found = seen.get(self.place.layer)
-        return None if found is None else float(found.activity.double().square().mean().sqrt())
+            for batch, _ in self._watched().batches(self.session.batch_size):
+                found = observe(self.session.runner, batch, values)[1].get(self.place.layer)
+                if found is None:
+                    return None
+                squares += float(found.activity.double().square().sum())
+                count += found.activity.numel()
+        return math.sqrt(squares / count) if count else None
 
     def _inputs(self, kernel: Array | None) -> int | None:
         """Return the axis over inputs, where the network's kernel lies as the checkpoint's does or turned over."""

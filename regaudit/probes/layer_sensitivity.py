@@ -14,6 +14,7 @@ from regaudit.probes.differentiable import differentiable
 from regaudit.probes.jackknife import root_mean
 from regaudit.probes.jacobian import EXACT_OUTPUTS, PROJECTIONS
 from regaudit.probes.observing import observe
+from regaudit.probes.padding import silenced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,6 +83,7 @@ def _add(
 
     batch = {name: each.detach().requires_grad_() if each.is_floating_point() else each for name, each in batch.items()}
     output, seen = observe(runner, batch)
+    output = silenced(output, batch)
     if not seen or not output.requires_grad:
         return
     by_module = {(each.place.module, each.place.kernel): each for each in seen.values()}

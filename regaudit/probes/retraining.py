@@ -266,7 +266,11 @@ class Retraining:
 
 
 def _on(arm: Arm, site: Site, norm: Norm) -> float:
-    return arm.strength if (arm.site, arm.norm) == (site, norm) else 0.0
+    if arm.site is not site:
+        return 0.0
+    if arm.strength_l2 is not None and norm is Norm.L2:
+        return arm.strength_l2
+    return arm.strength if arm.norm in {norm, None} else 0.0
 
 
 def _batches(rows: Tensor, most: int, seed: int) -> Iterator[Tensor]:

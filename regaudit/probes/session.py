@@ -160,7 +160,8 @@ def _observable(session: Session) -> tuple[Session, tuple[str, ...]]:
     inputs, _ = next(session.train.batches(2))
     size = observing.affordable(session.runner, inputs, session.batch_size)
     said = outputs.described(session.runner, inputs)
-    return replace(session, batch_size=size), (said,) if said else ()
+    random = (trying.RANDOM,) if trying.is_random(session.runner, inputs) else ()
+    return replace(session, batch_size=size), (*((said,) if said else ()), *random)
 
 
 def _smaller(what: str, size: int) -> str:

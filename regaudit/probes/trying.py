@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from regaudit.probes.base import Data, Runner, Tensor
 
 BATCH_SIZE = 256  # examples at once, to begin with
+TABLES = 3  # that a message names
+RANDOM = (
+    "The model gives other outputs when it runs again on the same examples: it draws random numbers, and so does every "
+    "number here."
+)
 
 
 def shape_of_output(runner: Runner, data: Data, path: str) -> tuple[int, ...]:
@@ -37,6 +42,15 @@ def shape_of_output(runner: Runner, data: Data, path: str) -> tuple[int, ...]:
             "Let the model return one row for each example, and no mean over them.",
         )
     return tuple(output.shape)
+
+
+def is_random(runner: Runner, inputs: Mapping[str, Tensor]) -> bool:
+    """Return whether the outputs on a batch differ from one run to the next, by more than rounding."""
+    import torch
+
+    with torch.no_grad():
+        first, second = runner(inputs), runner(inputs)
+    return not torch.allclose(first, second, rtol=1e-3, atol=1e-6 * float(first.abs().max()))
 
 
 def batch_size(runner: Runner, data: Data, path: str, size: int = BATCH_SIZE) -> int:
@@ -80,10 +94,24 @@ def _run(runner: Runner, inputs: Mapping[str, Tensor], data: Data) -> Tensor:
     """Return the model's output on a batch; what the model raises becomes a `ConfigError`."""
     import torch
 
-    shapes = ", ".join(
-        f"{name} {str(each.dtype).removeprefix('torch.')} {tuple(each.shape)}" for name, each in inputs.items()
-    )
+    shapes = ", ".join(_shown(name, each) for name, each in inputs.items())
     takes = ", ".join(described(each) for each in runner.inputs if each.shape)
     expected = f"; {takes} was expected" if takes else ""
-    with torch.no_grad(), UserCode("the model", f"The batch of {data.source} was {shapes}{expected}"):
+    tables = _tables(runner) if any(not each.is_floating_point() for each in inputs.values()) else ""
+    with torch.no_grad(), UserCode("the model", f"The batch of {data.source} was {shapes}{expected}{tables}"):
         return runner(inputs)
+
+
+def _shown(name: str, array: Tensor) -> str:
+    """Return an array in words: `x float32 (2, 4)`, `ids int64 (2, 7) from 0 to 98`."""
+    ids = "" if array.is_floating_point() or not array.numel() else f" from {int(array.min())} to {int(array.max())}"
+    return f"{name} {str(array.dtype).removeprefix('torch.')} {tuple(array.shape)}{ids}"
+
+
+def _tables(runner: Runner) -> str:
+    """Return how many ids the network's tables have, in words; "" where it has none."""
+    from torch import nn
+
+    tables = [(name, each) for name, each in runner.network.named_modules() if isinstance(each, nn.Embedding)]
+    said = [f"{name} takes ids 0 to {each.num_embeddings - 1:,}" for name, each in tables[:TABLES]]
+    return f"; {', '.join(said)}" if said else ""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regaudit.recommend.choice import choose
+from regaudit.recommend.choice import Choice, choose
 from regaudit.recommend.words import counted, number
-from regaudit.records import LayerHint, Norm, Reason
+from regaudit.records import LayerHint, Norm, Reason, Site
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,19 +70,26 @@ def last_layer(responses: Sequence[Response], rows: int) -> tuple[Reason, LayerH
     """
     choice, name = choose(responses, "accuracy"), responses[0].layer
     best = choice.response
-    found = f"{best.site} {best.norm.upper()} {number(choice.strength)}" if best.norm else "no penalty"
+    found = _found(choice)
     because = (
         f"The network is too large to train anew here, so only its last layer, {name}, was: on what the layers before it give, as "
-        f"they are. With {found} the validation loss is predicted to change by {-best.gain:+.3g} (standard error {best.gain_se:.2g}, "
-        f"{rows:,} rows). This says nothing about the other layers."
+        f"they are. With {found} the validation loss is predicted to be {abs(best.gain):.3g} {'below' if best.gain >= 0 else 'above'} that "
+        f"of the model as it is (standard error {best.gain_se:.2g}, {rows:,} validation rows). This says nothing about the other layers."
     )
     reason = Reason(text=because, measure="response.gain", value=best.gain)
-    if not choice.is_clear or best.norm is None:
+    if not choice.is_clear or best.site is Site.NONE:
         return reason, None
     advice = f"{found} if you fit this layer again with the others frozen"
     return reason, LayerHint(
-        layers=(name,), advice=advice, reason=f"Predicted change of the validation loss {-best.gain:+.3g}."
+        layers=(name,), advice=advice, reason=f"The validation loss is predicted to fall by {best.gain:.3g}."
     )
+
+
+def _found(choice: Choice) -> str:
+    best = choice.response
+    if choice.strength_l2 is not None:
+        return f"{best.site} L1 {number(choice.strength)} and L2 {number(choice.strength_l2)}"
+    return f"{best.site} {best.norm.upper()} {number(choice.strength)}" if best.norm else "no penalty"
 
 
 def _values(model: Model) -> list[tuple[str, dict[str, float]]]:

@@ -27,7 +27,8 @@ class Choice:
 
     Args:
         response: The best response.
-        strength: λ, a mean over the strengths of the same penalty by how well each is supported.
+        strength: λ, a mean over the strengths of the same penalty by how well each is supported; of L1 where both act.
+        strength_l2: λ of L2 where L1 and L2 both act.
         low: The weakest strength that is not told apart from the best.
         high: And the strongest.
         is_clear: Whether the gain is larger than its standard error.
@@ -40,6 +41,12 @@ class Choice:
     high: float
     is_clear: bool
     confidence: float
+    strength_l2: float | None = None
+
+
+def is_elastic(response: Response) -> bool:
+    """Return whether L1 and L2 act at once."""
+    return response.strength_l2 is not None
 
 
 def choose(responses: Sequence[Response], objective: str) -> Choice:
@@ -52,8 +59,8 @@ def choose(responses: Sequence[Response], objective: str) -> Choice:
 
     Source: Breiman, Friedman, Olshen & Stone, 1984 (one-standard-error rule).
     """
-    best = _best(responses, objective)
-    alike = [r for r in responses if (r.site, r.norm) == (best.site, best.norm)]
+    best = _best(_candidates(responses), objective)
+    alike = [r for r in responses if (r.site, r.norm, is_elastic(r)) == (best.site, best.norm, is_elastic(best))]
     strength = _rounded(best.strength if objective != "accuracy" else _mean_strength(alike))
     near = [r.strength for r in alike if r.behind <= r.behind_se] or [best.strength]
     score = best.gain / best.gain_se if best.gain_se else math.copysign(math.inf, best.gain)
@@ -64,6 +71,7 @@ def choose(responses: Sequence[Response], objective: str) -> Choice:
         high=_rounded(max(*near, strength * DOUBT)),
         is_clear=score >= STANDARD_ERRORS,
         confidence=min(SURE_AT_MOST, 0.5 * (1 + math.erf(abs(score) / math.sqrt(2)))),
+        strength_l2=None if best.strength_l2 is None else _rounded(best.strength_l2),
     )
 
 
@@ -79,6 +87,14 @@ def rows_needed(response: Response, rows: int) -> int | None:
     if not response.gain:
         return None
     return math.ceil(rows * (NORMAL_95 * response.gain_se / response.gain) ** 2)
+
+
+def _candidates(responses: Sequence[Response]) -> list[Response]:
+    """Return the penalties to choose from: L1 and L2 at once only where every single one is clearly behind it."""
+    single = [r for r in responses if not is_elastic(r)]
+    if single and any(r.behind <= r.behind_se for r in single):
+        return single
+    return list(responses)
 
 
 def _best(responses: Sequence[Response], objective: str) -> Response:
@@ -100,7 +116,7 @@ def _rounded(strength: float) -> float:
 
 def _mean_strength(alike: Sequence[Response]) -> float:
     """Return the geometric mean of the strengths, each weighted by the likelihood exp(-½(behind/se)²)."""
-    if alike[0].norm is None:
+    if alike[0].site is Site.NONE:
         return 0.0
     weights = [math.exp(-0.5 * (r.behind / r.behind_se) ** 2) if r.behind_se else float(not r.behind) for r in alike]
     total = sum(weights)

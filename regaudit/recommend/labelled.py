@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from regaudit.measures.detail import units
 from regaudit.penalties.snippets import keras_lines, torch_lines
 from regaudit.recommend.by_layer import last_layer, last_layer_responses, proportions
-from regaudit.recommend.choice import Choice, choose, rows_needed
+from regaudit.recommend.choice import Choice, choose, is_elastic, rows_needed
 from regaudit.recommend.hints import hints
 from regaudit.recommend.model import Model, model_of
 from regaudit.recommend.prior import recommend_prior
@@ -36,11 +36,13 @@ _ORDER = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Used:
-    """The penalty in use: by the file's word, or as detected. `site` is None where nothing is known."""
+    """A penalty, in use (by the file's word, or as detected) or to use. `site` is None where nothing is known."""
 
     site: Site | None = None
     norm: Norm | None = None
     strength: float | None = None
+    strength_l2: float | None = None
+    how: str = ""  # known: declared or detected
 
 
 def recommend_labelled(audit: Audit) -> Recommendation:
@@ -68,13 +70,14 @@ def recommend_labelled(audit: Audit) -> Recommendation:
         site=penalty.site or Site.NONE,
         norm=penalty.norm,
         strength=penalty.strength,
-        strength_low=choice.low if action in {Action.ADD, Action.REDUCE} and penalty.norm else None,
-        strength_high=choice.high if action in {Action.ADD, Action.REDUCE} and penalty.norm else None,
+        strength_low=choice.low if action in {Action.ADD, Action.REDUCE} else None,
+        strength_high=choice.high if action in {Action.ADD, Action.REDUCE} else None,
+        strength_l2=penalty.strength_l2,
         expected_gain=None if action is Action.KEEP else choice.response.gain,
         expected_gain_se=None if action is Action.KEEP else choice.response.gain_se,
         basis="estimated",
         confidence=choice.confidence,
-        rationale=_rationale(audit, responses, choice, action),
+        rationale=_rationale(audit, responses, choice, action, used),
         alternatives=_alternatives(audit, penalty),
         layers=(*_by_layer(model, penalty, action), *hints(model, penalty.site or Site.KERNEL)),
         apply=_apply(penalty, action),
@@ -99,7 +102,7 @@ def _without(audit: Audit) -> Recommendation:
 
 def _by_layer(model: Model, penalty: Used, action: Action) -> tuple[LayerHint, ...]:
     """Return where the recommended strength is out of proportion; only where a kernel penalty is to be set."""
-    if action is Action.KEEP or penalty.site is not Site.KERNEL or not penalty.strength:
+    if action is Action.KEEP or penalty.site is not Site.KERNEL or penalty.norm is None or not penalty.strength:
         return ()
     return proportions(model, penalty.norm, penalty.strength)
 
@@ -107,9 +110,9 @@ def _by_layer(model: Model, penalty: Used, action: Action) -> tuple[LayerHint, .
 def _used(model: Model) -> Used:
     found, declared = model.audit.detected, model.in_use
     if declared and declared.strength is not None:
-        return Used(site=declared.site, norm=declared.norm, strength=declared.strength)
+        return Used(site=declared.site, norm=declared.norm, strength=declared.strength, how="declared")
     if found and found.confidence >= KNOWN:
-        return Used(site=found.site, norm=found.norm, strength=found.strength)
+        return Used(site=found.site, norm=found.norm, strength=found.strength, how="detected")
     return Used()
 
 
@@ -118,38 +121,53 @@ def _decided(choice: Choice, used: Used, objective: str) -> tuple[Action, Used]:
     best = choice.response
     if not choice.is_clear and objective == "accuracy":
         return (Action.NONE if used.site is Site.NONE else Action.KEEP), used
-    if best.norm is None:
+    if best.site is Site.NONE:
         return Action.NONE, Used(site=Site.NONE)
-    chosen = Used(site=best.site, norm=best.norm, strength=choice.strength)
+    chosen = Used(site=best.site, norm=best.norm, strength=choice.strength, strength_l2=choice.strength_l2)
     weaker = (used.site, used.norm) == (best.site, best.norm) and (used.strength or 0.0) > choice.strength
     return (Action.REDUCE if weaker else Action.ADD), chosen
 
 
 def _name(response: Response) -> str:
+    if response.strength_l2 is not None:
+        return f"{response.site} L1 {number(response.strength)} and L2 {number(response.strength_l2)}"
     return f"{response.site} {response.norm.upper()} {number(response.strength)}" if response.norm else "no penalty"
 
 
-def _rationale(audit: Audit, responses: list[Response], choice: Choice, action: Action) -> tuple[Reason, ...]:
+def _rationale(
+    audit: Audit, responses: list[Response], choice: Choice, action: Action, used: Used
+) -> tuple[Reason, ...]:
     reasons = (
         _gain(audit, choice),
-        _noise(audit, choice, action) if action is Action.KEEP or not choice.is_clear else None,
+        _noise(audit, choice, action) if not choice.is_clear else None,
+        _in_use(used, choice) if action is Action.REDUCE else None,
         _against_none(responses, choice),
         _neighbours(responses, choice),
         _effect(choice),
+        _both(responses, choice),
     )
     return tuple(each for each in reasons if each)
 
 
 def _gain(audit: Audit, choice: Choice) -> Reason:
     best, rows = choice.response, audit.probe.val_examples if audit.probe else 0
-    verb = "Trained anew" if best.estimand == "retrain" else "Trained on from these weights"
-    against = "against the model as it is" if rows else "against no penalty"
+    how = "trained anew" if best.estimand == "retrain" else "trained on from these weights"
+    against = "that of the model as it is" if rows else "that without a penalty"
     text = (
-        f"{verb} with {_name(best)}, the {'validation' if rows else 'held-out'} loss is predicted to change by {-best.gain:+.3g} "
-        f"{against} (standard error {best.gain_se:.2g}{f', {rows:,} validation rows' if rows else ''}). This comes from short "
-        "trainings with regaudit's own settings, not yours."
+        f"The model {how} with {_name(best)} is predicted to have a {'validation' if rows else 'held-out'} loss {abs(best.gain):.3g} "
+        f"{'below' if best.gain >= 0 else 'above'} {against} (standard error {best.gain_se:.2g}{f', {rows:,} validation rows' if rows else ''}). "
+        "This comes from short trainings with regaudit's own settings, not yours."
     )
     return Reason(text=text, measure="response.gain", value=best.gain)
+
+
+def _in_use(used: Used, choice: Choice) -> Reason:
+    assert used.strength
+    text = (
+        f"{str(used.site).capitalize()} {used.norm.upper() if used.norm else ''} {number(used.strength)} is in use ({used.how}): "
+        f"{used.strength / choice.strength:.2g} times as strong as what is recommended."
+    )
+    return Reason(text=text, measure="strength", value=used.strength)
 
 
 def _noise(audit: Audit, choice: Choice, action: Action) -> Reason:
@@ -165,12 +183,12 @@ def _noise(audit: Audit, choice: Choice, action: Action) -> Reason:
 
 
 def _against_none(responses: list[Response], choice: Choice) -> Reason | None:
-    none = next((r for r in responses if r.norm is None), None)
-    if none is None or choice.response.norm is None:
+    none = next((r for r in responses if r.site is Site.NONE), None)
+    if none is None or choice.response.site is Site.NONE:
         return None
     text = (
-        f"Without a penalty the same trainings reach a held-out loss of {number(none.loss)}, with {_name(choice.response)} "
-        f"{number(choice.response.loss)}: {none.behind:.3g} less (standard error {none.behind_se:.2g})."
+        f"The same trainings reach a held-out loss of {number(none.loss)} without a penalty and of {number(choice.response.loss)} with "
+        f"{_name(choice.response)}: {none.behind:.3g} less (standard error {none.behind_se:.2g})."
     )
     return Reason(text=text, measure="response.behind", value=none.behind)
 
@@ -181,28 +199,42 @@ def _neighbours(responses: list[Response], choice: Choice) -> Reason | None:
         (r for r in responses if (r.site, r.norm) == (best.site, best.norm) and r.strength != best.strength),
         key=lambda each: each.strength,
     )
-    if not others:
+    if not others or best.norm is None:
         return None
-    listed = ", ".join(f"{number(r.loss)} with {number(r.strength)}" for r in others)
-    text = f"Other strengths of {best.site} {best.norm.upper() if best.norm else ''} reach {listed}."
+    listed = ", ".join(f"{number(r.loss)} at {number(r.strength)}" for r in others)
+    text = f"With other strengths of {best.site} {best.norm.upper()} the held-out loss is {listed}."
+    if choice.is_clear and choice.strength != best.strength:
+        text += (
+            f" The recommended {number(choice.strength)} is a mean of these strengths and {number(best.strength)}, in which the closer to "
+            "the best loss the more a strength counts."
+        )
     return Reason(text=text, measure="response.loss", value=best.loss)
 
 
 def _effect(choice: Choice) -> Reason | None:
     """Return what the penalty is predicted to do to the weights and to the output's steadiness."""
     best = choice.response
-    if best.norm is None or best.shrinkage is None:
+    if best.site is Site.NONE or best.shrinkage is None:
         return None
     parts = [f"make the kernels' weights {best.shrinkage**0.5:.2g} times as large (root mean square)"]
-    if best.zero_fraction is not None and (best.site, best.norm) == (Site.KERNEL, Norm.L1):
+    if best.zero_fraction is not None and best.site is Site.KERNEL and best.norm is not Norm.L2:
         parts.append(f"bring {best.zero_fraction:.0%} of them to about zero")
     if best.dropped_inputs:
         dropped = units(best.dropped_inputs, "input", _INPUTS)
         parts.append(f"drop {dropped} ({len(best.dropped_inputs):,} in all, counted from 0)")
     if best.sensitivity is not None:
-        parts.append(f"make the output move {best.sensitivity:.2g} times as far under noise on the inputs")
-    text = f"Compared with training without a penalty, it is predicted to {_listed(parts)}."
+        parts.append(f"make the output move {best.sensitivity:.2g} times as far when noise is added to the inputs")
+    text = f"Compared with the same training without a penalty, {_name(best)} is predicted to {_listed(parts)}."
     return Reason(text=text, measure="response.shrinkage", value=best.shrinkage)
+
+
+def _both(responses: list[Response], choice: Choice) -> Reason | None:
+    """Return what L1 and L2 at once came to, where they were tried and are not recommended."""
+    both = next((r for r in responses if is_elastic(r)), None)
+    if both is None or is_elastic(choice.response):
+        return None
+    text = f"Both at once, {_name(both)}, reach a held-out loss of {number(both.loss)}: not clearly below the best of one alone."
+    return Reason(text=text, measure="response.loss", value=both.loss)
 
 
 def _listed(parts: list[str]) -> str:
@@ -213,13 +245,16 @@ def _alternatives(audit: Audit, penalty: Used) -> tuple[Alternative, ...]:
     """Return the best of every other site and norm, with what it was predicted to cost."""
     found = []
     for site, norm in _ORDER:
-        alike = [r for r in audit.responses if (r.site, r.norm) == (site, norm)]
+        alike = [r for r in audit.responses if (r.site, r.norm) == (site, norm) and not r.layer]
         if not alike or (site, norm) == (penalty.site or Site.NONE, penalty.norm):
             continue
         nearest = min(alike, key=lambda each: (each.method == SCREENED, each.loss))
-        first = "in the first, shorter trainings " if nearest.method == SCREENED else ""
-        found_at = f"At its best strength, {number(nearest.strength)}, {first}it is predicted" if norm else "Predicted"
-        text = f"{found_at} {nearest.behind:.3g} behind the best (standard error {nearest.behind_se:.2g})."
+        first = " in the first, shorter trainings" if nearest.method == SCREENED else ""
+        found_at = f"At {number(nearest.strength)}, its best strength, the" if norm else "The"
+        text = (
+            f"{found_at} held-out loss is {nearest.behind:.3g} above that of the best penalty{first} (standard error "
+            f"{nearest.behind_se:.2g})."
+        )
         if not nearest.behind and not first:
             text = "The best that was tried, but not clearly better than the model as it is."
         found.append(Alternative(site=site, norm=norm, why_not=text))
@@ -230,7 +265,8 @@ def _apply(penalty: Used, action: Action) -> dict[str, str]:
     if action is Action.KEEP and penalty.strength is None:
         return {}  # what is in use stays as it is
     site, norm, strength = penalty.site or Site.NONE, penalty.norm, penalty.strength or 0.0
-    return {"keras": keras_lines(site, norm, strength), "pytorch": torch_lines(site, norm, strength)}
+    parts = site, norm, strength, penalty.strength_l2
+    return {"keras": keras_lines(*parts), "pytorch": torch_lines(*parts)}
 
 
 def _next_step(audit: Audit, choice: Choice, action: Action) -> str:
@@ -240,4 +276,6 @@ def _next_step(audit: Audit, choice: Choice, action: Action) -> str:
         return f"Give more validation rows. Or: {TRIAL[0].lower()}{TRIAL[1:]}"
     if action is Action.NONE:
         return "Train with your own recipe without a penalty, and compare the validation loss."
+    if choice.strength_l2 is not None:
+        return "Train with your own recipe at half of both strengths, at both and at twice both, and keep the best on validation data."
     return f"Train with your own recipe at {number(choice.low)}, {number(choice.strength)} and {number(choice.high)}, and keep the best on validation data."

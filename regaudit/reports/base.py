@@ -47,6 +47,7 @@ class Report:
 
     `parts` are the reports on each of several inputs, in their order; then the audit is that of `several.gather`.
     `anchor` is the line of text that stands for the model in a code review; absent where there is none.
+    `written_by` is the version of the regaudit that audited, also where another shows the report again; "" for this one.
     """
 
     audit: Audit
@@ -55,12 +56,20 @@ class Report:
     view: View = field(default_factory=View)
     parts: tuple[Report, ...] = ()
     anchor: Anchor | None = None
+    written_by: str = ""
 
     @property
     def name(self) -> str:
         """The path of the input, as the user gave it."""
         named = self.audit.inputs or self.problems
         return named[0].path if named else ""
+
+    @property
+    def version(self) -> str:
+        """The version of the regaudit that audited."""
+        from regaudit import __version__
+
+        return self.written_by or __version__
 
     @property
     def status(self) -> Status:

@@ -8,7 +8,7 @@ from regaudit.records import Use
 from regaudit.reports import numbers
 from regaudit.reports.escape import SENTENCE_LIMIT, printable
 from regaudit.reports.explanation_fields import SHARES, thresholds
-from regaudit.reports.page import Column, Page, styled
+from regaudit.reports.page import GAP, Column, Page, styled
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -31,11 +31,8 @@ OUTCOMES: Final = (
     Column(title="zeros"),
     Column(title="inputs dropped"),
 )
-MISSING: Final = {
-    "weights": "--model FILE.py:build --probe train.npz --loss mse",
-    "optimizer": "--model FILE.py:build --probe train.npz --loss mse",
-    "probe": "--loss mse, with labels y in the file of --probe",
-}
+NO_LABELS: Final = ("weights", "optimizer", "probe")  # levels of evidence without
+WITH_LABELS: Final = "--model FILE.py:build --probe train.npz --loss mse"  # the labels are y in the file
 
 
 def explanations(page: Page, report: Report) -> None:
@@ -49,8 +46,9 @@ def explanations(page: Page, report: Report) -> None:
         page.blank()
         page.table(list(OUTCOMES), _rows(each))
         if each.reason:
-            text = f"{printable(each.reason, SENTENCE_LIMIT)}{_command(report.audit, each)}"
-            page.paragraph(text, label="missing", label_width=LABEL_WIDTH)
+            page.paragraph(printable(each.reason, SENTENCE_LIMIT), label="missing", label_width=LABEL_WIDTH)
+            for line in _command(report.audit, each):
+                page.verbatim(line, indent=2 + LABEL_WIDTH + GAP)
 
 
 def _aside(explanation: Explanation) -> str:
@@ -118,12 +116,9 @@ def _sizes(found: Prediction) -> list[str]:
     return [*("" if each is None else numbers.short(each) for each in values), zeros, f"{len(found.dropped_inputs):,}"]
 
 
-def _command(audit: Audit, explanation: Explanation) -> str:
-    """Return how to get the evidence that is missing."""
-    if not explanation.pulls or audit.evidence not in MISSING:
-        return ""
-    path = audit.inputs[0].path if audit.inputs else "INPUT"
-    base = f"regaudit inspect {printable(path, SENTENCE_LIMIT)} --explain {printable(explanation.layer)}"
-    if audit.evidence == "probe":
-        return f": add {MISSING['probe']}"
-    return f": {base} {MISSING[audit.evidence]}"
+def _command(audit: Audit, explanation: Explanation) -> list[str]:
+    """Return the command that gets the evidence that is missing; nothing where labels were given."""
+    if not explanation.pulls or audit.evidence not in NO_LABELS or not audit.inputs:
+        return []
+    path, layer = printable(audit.inputs[0].path, SENTENCE_LIMIT), printable(explanation.layer)
+    return [f"regaudit inspect {path} --explain {layer} {WITH_LABELS}"]

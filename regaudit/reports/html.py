@@ -172,9 +172,8 @@ def _sections(scope: Scope) -> tuple[Markup, ...]:
 
 
 def _end(report: Report) -> Markup:
-    from regaudit import __version__
     from regaudit.reports.page_html.markup import tag
     from regaudit.rules import every_rule
 
-    said = f"regaudit {__version__} · {numbers.plural(len(every_rule()), 'rule')} · seed {report.audit.seed} · exit code {report.exit_code}"
+    said = f"regaudit {report.version} · {numbers.plural(len(every_rule()), 'rule')} · seed {report.audit.seed} · exit code {report.exit_code}"
     return tag("footer", tag("p", said), tag("p", "This file is whole: it loads nothing and sends nothing."))

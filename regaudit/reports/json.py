@@ -36,12 +36,10 @@ def render(report: Report) -> bytes:
 
 def document(report: Report) -> Object:
     """Return the report as plain dictionaries and lists, numbers not yet rounded."""
-    from regaudit import __version__
-
     audit = report.audit
     return {
         "schema_version": SCHEMA_VERSION,
-        "tool": {"name": "regaudit", "version": __version__},
+        "tool": {"name": "regaudit", "version": report.version},
         "run": {
             "status": report.status,
             "evidence": audit.evidence,
@@ -229,6 +227,7 @@ def _response(response: records.Response) -> Object:
         "method": response.method,
         "layer": response.layer,
         "dropped_inputs": list(response.dropped_inputs),
+        "strength_l2": response.strength_l2,
     }
 
 
@@ -345,6 +344,7 @@ def _recommendation(audit: Audit) -> Object | None:
         "strength": advice.strength,
         "strength_low": advice.strength_low,
         "strength_high": advice.strength_high,
+        "strength_l2": advice.strength_l2,
         "expected_gain": _gain(advice),
         "basis": advice.basis,
         "confidence": advice.confidence,

@@ -97,6 +97,7 @@ def _report(f: Fields) -> Report:
         verdict=_verdict(f),
         problems=problems,
         anchor=Anchor(path=anchor.text("path"), line=anchor.count("line")) if anchor else None,
+        written_by=f.part("tool").text("version"),
     )
 
 
@@ -283,8 +284,9 @@ def _response(f: Fields) -> Response:
         shrinkage=f.maybe("shrinkage"),
         sensitivity=f.maybe("sensitivity"),
         method=f.text("method"),
-        layer=f.text("layer"),
-        dropped_inputs=f.counts("dropped_inputs"),
+        layer=f.text("layer", ""),
+        dropped_inputs=f.counts("dropped_inputs") if "dropped_inputs" in f.content else (),
+        strength_l2=f.maybe("strength_l2"),
     )
 
 
@@ -393,6 +395,7 @@ def _recommendation(f: Fields | None) -> Recommendation | None:
         next_step=f.text("next_step"),
         expected_gain=gain.number("value") if gain else None,
         expected_gain_se=gain.number("se") if gain else None,
+        strength_l2=f.maybe("strength_l2"),
     )
 
 

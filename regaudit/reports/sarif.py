@@ -47,13 +47,11 @@ REPORTER = Reporter(name="sarif", suffixes=(".sarif", ".sarif.json"), render=ren
 
 
 def _run(report: Report) -> Object:
-    from regaudit import __version__
-
     found = [(part, each) for part in report.parts or (report,) for each in part.audit.findings]
     shown = found[:MAX_RESULTS]
     used = {each.rule for _, each in shown}
     rules, extensions = _rules(used)
-    driver = {"name": "regaudit", "semanticVersion": __version__, "rules": [_rule(each) for each in rules]}
+    driver = {"name": "regaudit", "semanticVersion": report.version, "rules": [_rule(each) for each in rules]}
     references = {rule.code: {"ruleIndex": index} for index, rule in enumerate(rules)}
     references |= _references(extensions)
     return {

@@ -253,20 +253,29 @@ def in_brief(advice: Recommendation) -> str:
     if advice.action is Action.NONE or advice.site is Site.NONE:
         return "use no penalty"
     joint = " to" if advice.action is Action.REDUCE else ","
-    strength = "" if advice.strength is None else f"{joint} strength {numbers.strength(advice.strength)}"
+    strength = "" if advice.strength is None else f"{joint} {strengths(advice.strength, advice.strength_l2)}"
     decay = ", as AdamW's weight decay" if "AdamW(" in advice.apply.get("pytorch", "") else ""
     return f"{_ACTIONS[advice.action]} {penalty(advice.site, advice.norm)} penalty{strength}{decay}"
+
+
+def strengths(strength: float, strength_l2: float | None) -> str:
+    """Return `strength 0.01`, or `strengths 0.01 and 0.02` of L1 and L2 at once."""
+    if strength_l2 is None:
+        return f"strength {numbers.strength(strength)}"
+    return f"strengths {numbers.strength(strength)} and {numbers.strength(strength_l2)}"
 
 
 def _range(advice: Recommendation) -> str:
     if advice.strength_low is None or advice.strength_high is None:
         return ""
+    if advice.strength_l2 is not None:
+        return f" (L1 between {numbers.strength(advice.strength_low)} and {numbers.strength(advice.strength_high)}, L2 in proportion)"
     return f" (between {numbers.strength(advice.strength_low)} and {numbers.strength(advice.strength_high)})"
 
 
 def penalty(site: Site, norm: str | None, value: float | None = None) -> str:
-    """Return `kernel L2 0.01`, or `no penalty`."""
-    words = [str(site), norm.upper() if norm else "", "" if value is None else numbers.strength(value)]
+    """Return `kernel L2 0.01`, or `no penalty`; without a norm both L1 and L2 act on the site."""
+    words = [str(site), norm.upper() if norm else "L1 and L2", "" if value is None else numbers.strength(value)]
     return "no penalty" if site is Site.NONE else " ".join(each for each in words if each)
 
 

@@ -34,7 +34,14 @@ def gather(parts: Sequence[Report]) -> Report:
         findings=tuple(each for audit in audits for each in audit.findings),
     )
     problems = tuple(each for part in parts for each in part.problems)
-    return Report(audit=whole, verdict=_verdict(parts), problems=problems, view=parts[0].view, parts=tuple(parts))
+    return Report(
+        audit=whole,
+        verdict=_verdict(parts),
+        problems=problems,
+        view=parts[0].view,
+        parts=tuple(parts),
+        written_by=parts[0].written_by,
+    )
 
 
 def light(report: Report) -> Report:

@@ -49,6 +49,11 @@ class Threshold(NamedTuple):
         return self.source.startswith("definition")
 
     @property
+    def is_share(self) -> bool:
+        """Whether it is a part of something, and so at most 1."""
+        return self.unit.startswith("of ")
+
+    @property
     def value(self) -> float:
         """What holds now: the user's number for the rule that runs, or the default."""
         return self.default if self.is_fixed else (_values.get() or {}).get(self.key, self.default)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from regaudit.checkpoints.base import UNKNOWN_GLOBAL
 from regaudit.records import Confidence, Severity
-from regaudit.rules.base import Rule
+from regaudit.rules.base import Cost, Rule
 from regaudit.rules.remarks import from_remarks
 
 RULE: Rule = Rule(
@@ -32,5 +32,6 @@ RULE: Rule = Rule(
     severity=Severity.INFO,
     confidence=Confidence.MEDIUM,
     publish=Severity.WARN,
+    cost=Cost.FILE,
     check=lambda audit: from_remarks(RULE, UNKNOWN_GLOBAL, audit),
 )

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from regaudit.checkpoints.base import UNREADABLE_TENSOR
 from regaudit.records import Confidence, Severity
-from regaudit.rules.base import Rule
+from regaudit.rules.base import Cost, Rule
 from regaudit.rules.remarks import from_remarks
 
 RULE: Rule = Rule(
@@ -31,5 +31,6 @@ RULE: Rule = Rule(
     severity=Severity.INFO,
     confidence=Confidence.HIGH,
     publish=Severity.WARN,
+    cost=Cost.FILE,
     check=lambda audit: from_remarks(RULE, UNREADABLE_TENSOR, audit),
 )

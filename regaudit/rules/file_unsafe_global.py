@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from regaudit.checkpoints.base import UNSAFE_GLOBAL
 from regaudit.records import Confidence, Severity
-from regaudit.rules.base import Rule
+from regaudit.rules.base import Cost, Rule
 from regaudit.rules.remarks import from_remarks
 
 RULE: Rule = Rule(
@@ -31,5 +31,6 @@ RULE: Rule = Rule(
     page=__doc__,
     severity=Severity.ERROR,
     confidence=Confidence.HIGH,
+    cost=Cost.FILE,
     check=lambda audit: from_remarks(RULE, UNSAFE_GLOBAL, audit),
 )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from regaudit.config import Policy
 from regaudit.errors import ConfigError
 from regaudit.policy import baseline
+from regaudit.records import Severity
+from regaudit.rules import baseline_stale
 
 if TYPE_CHECKING:
     from datetime import date
@@ -27,9 +29,15 @@ def policy(settings: Settings, today: date, *, gates: bool = True, written: str 
         written: Path of the baseline that this run writes, which need not be there before.
 
     Raises:
-        ConfigError: The baseline cannot be read.
+        ConfigError: The baseline cannot be read, or stale entries of none are to fail the gate.
     """
     levels = {name.split(".")[1]: each.value for name, each in settings.values.items() if _is_level(name)}
+    if gates and settings.value("fail-on-stale"):
+        if not settings.value("baseline"):
+            raise ConfigError(
+                f"fail-on-stale ({settings.values['fail-on-stale'].origin}) needs a baseline, and there is none"
+            )
+        levels[baseline_stale.RULE.code] = Severity.ERROR
     return Policy(
         fail_on=settings.value("fail-on"),
         preset=settings.value("preset"),

@@ -6,9 +6,12 @@ an input counts as the model's, also where it is the working directory; such a f
 
 from __future__ import annotations
 
+import os
 import re
+import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,15 +24,25 @@ if TYPE_CHECKING:
     from regaudit.settings.reading import Source
 
 NAMES = (".regaudit.toml", "regaudit.toml", PYPROJECT)  # the first of them in a folder holds
+OURS = "regaudit"
 _WILDCARD = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nearest:
-    """What was found: the file that holds, if there is one, and those in a model's folder that do not."""
+    """What was found: the file that holds, if there is one, and what looks like one and does not hold.
+
+    Args:
+        source: What holds.
+        passed_over: Files in a model's folder.
+        shadowed: Files beside the one that holds.
+        misspelt: A pyproject.toml, and the name of a table in it that is nearly ours.
+    """
 
     source: Source | None = None
     passed_over: tuple[Path, ...] = ()
+    shadowed: tuple[Path, ...] = ()
+    misspelt: tuple[tuple[Path, str], ...] = ()
 
 
 def nearest(start: Path, inputs: Iterable[str]) -> Nearest:
@@ -44,14 +57,21 @@ def nearest(start: Path, inputs: Iterable[str]) -> Nearest:
     """
     folders = [folder for each in inputs for folder in _folders(each)]
     passed_over: list[Path] = []
+    misspelt: list[tuple[Path, str]] = []
     for home in _upwards(start.absolute()):
         if any(home.resolve().is_relative_to(folder) for folder in folders):
-            passed_over += _of_a_model(home)
+            passed_over += list(_ours(home))[:1]
             continue
         source = next((each for each in map(opened, _files(home)) if each), None)
+        misspelt += _misspelt(home)
         if source:
-            return Nearest(source=source, passed_over=tuple(passed_over))
-    return Nearest(passed_over=tuple(passed_over))
+            return Nearest(
+                source=source,
+                passed_over=tuple(passed_over),
+                shadowed=tuple(each for each in _ours(home) if each != source.path),
+                misspelt=tuple(misspelt),
+            )
+    return Nearest(passed_over=tuple(passed_over), misspelt=tuple(misspelt))
 
 
 def _upwards(start: Path) -> Iterator[Path]:
@@ -65,14 +85,27 @@ def _files(folder: Path) -> Iterator[Path]:
     return (folder / name for name in NAMES if (folder / name).is_file())
 
 
-def _of_a_model(folder: Path) -> Iterator[Path]:
-    """Yield the configuration in a model's folder; a broken one breaks nothing."""
+def _ours(folder: Path) -> Iterator[Path]:
+    """Yield every configuration in a folder; one that does not hold may be broken, and breaks nothing."""
     for path in _files(folder):
         with suppress(ConfigError):
             if opened(path) is None:
                 continue
         yield path
-        return
+
+
+def _misspelt(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the pyproject.toml of a folder if a table in it was meant for us, to judge by its name."""
+    path = folder / PYPROJECT
+    if path.is_file():
+        with suppress(OSError, ValueError, RecursionError):
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+            tool = table.get("tool")
+            names = [*(f"tool.{each}" for each in tool if each != OURS)] if isinstance(tool, dict) else []
+            close = get_close_matches(
+                f"tool.{OURS}", [*names, *(each for each in table if each != "tool")], n=1, cutoff=0.8
+            )
+            yield from ((path, each) for each in close)
 
 
 def _folders(word: str) -> Iterator[Path]:
@@ -80,14 +113,13 @@ def _folders(word: str) -> Iterator[Path]:
 
     A word that is no path, such as the name of a target, has none.
     """
-    if "\0" in word:
-        return
     path = Path(word)
-    if path.is_dir():
+    if os.path.isdir(word):  # noqa: PTH112, a Path can't hold every word (a NUL byte, more than a system's longest name)
         yield path.resolve()
         return
     wildcard = next((i for i, part in enumerate(path.parts) if _WILDCARD.search(part)), None)
-    if path.exists():
+    if os.path.exists(word):  # noqa: PTH110, as above
         yield path.parent.resolve()
     elif wildcard is not None:
-        yield Path(*path.parts[:wildcard]).resolve()
+        with suppress(OSError, ValueError):
+            yield Path(*path.parts[:wildcard]).resolve()

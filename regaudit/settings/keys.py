@@ -76,7 +76,11 @@ KEYS: tuple[Key, ...] = (
     _flag("fail-on-stale", "Whether an entry of the baseline that matches nothing any more is an error", default=False),
     _flag("require-waiver-expiry", "Whether every waiver needs the day on which it ends", default=True),
     _flag("no-plugins", "Whether the plugins of other packages are left alone", default=False),
-    _choice("spectrum", "Singular values: computed where it takes seconds, all, estimated where that is faster, or none", SPECTRUM_CHOICES),
+    _choice(
+        "spectrum",
+        "Singular values: computed where it takes seconds, all, estimated where that is faster, or none",
+        SPECTRUM_CHOICES,
+    ),
 )
 TABLES: dict[str, str] = {
     "rules": "A table for a rule, by name or code: level (off, info, warn, error), and its thresholds as `regaudit rule` names them",

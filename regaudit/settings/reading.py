@@ -7,6 +7,7 @@ import tomllib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from regaudit.config import Waiver
 from regaudit.errors import ConfigError
 from regaudit.settings.keys import KEYS, TABLES
 from regaudit.settings.lines import line_of
@@ -71,7 +72,7 @@ def opened(path: File) -> Source | None:
         table = tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"{path}: the configuration cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number or a nesting beyond what Python reads
         raise ConfigError(f"{path}: the configuration is no TOML: {error}. --no-config does without it") from error
     if path.name != PYPROJECT:
         return Source(path=path, text=text, table=table)
@@ -104,12 +105,20 @@ def _entries(key: str, value: object) -> Entries:
 
 
 def _placed(value: Any, name: str, source: Source, origin: str) -> Any:  # noqa: ANN401, the type it has
-    """Return a value with paths from the file's folder, and a waiver with its line."""
+    """Return a value with paths as seen from the working directory, and a waiver with its line."""
     if isinstance(value, Target):
-        return replace(value, path=str(source.path.parent / value.path))
+        return replace(value, path=_from_here(source, value.path))
     if name == "baseline":
-        return str(source.path.parent / value)
-    return replace(value, where=origin) if hasattr(value, "where") else value
+        return _from_here(source, value)
+    if isinstance(value, Waiver):
+        return replace(value, where=origin, base=os.path.relpath(os.curdir, source.path.parent))
+    return value
+
+
+def _from_here(source: Source, path: str) -> str:
+    """Return a path of the file as seen from the working directory, as every report names it."""
+    whole = source.path.parent / path
+    return path if str(whole) == path else os.path.relpath(whole)
 
 
 def _dotted(path: Path) -> str:

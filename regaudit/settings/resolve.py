@@ -150,6 +150,10 @@ def _passed_over(found: Nearest) -> Iterator[str]:
             f"{path} is not used: it lies in the model's folder, and a model must not judge itself; "
             f"use it with --config {path.name}"
         )
+    for path in found.shadowed:
+        yield f"{path} is not used: {found.source.path.name if found.source else 'another file'} beside it goes first"
+    for path, name in found.misspelt:
+        yield f"{path}: the table [{name}] is not read; is [tool.regaudit] meant?"
 
 
 def _unknown(environment: Mapping[str, str]) -> Iterator[str]:

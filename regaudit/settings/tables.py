@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from regaudit.config import LEVELS, Waiver
 from regaudit.settings.lines import Path
-from regaudit.settings.words import Wrong, choice, day, known, number, rule, rules, text, texts
+from regaudit.settings.words import Reader, Wrong, bound, choice, day, known, number, rule, rules, some, text, texts
 
 # (name of the setting, its value, where in the table it stands)
 Entries: TypeAlias = list[tuple[str, Any, Path]]
@@ -43,19 +43,18 @@ def rule_table(table: object) -> Entries:
         if found.code in seen:
             raise Wrong(f"{word} is the rule {seen[found.code]}, which has a table already", (word,))
         seen[found.code] = word
-        keys = ("level", *(each.key for each in found.thresholds if not each.is_fixed))
+        readers: dict[str, Reader] = {"level": choice(LEVELS)}
+        readers |= {each.key: bound(each) for each in found.thresholds if not each.is_fixed}
         for key, value in (content if isinstance(content, dict) else {"level": content}).items():
             path: Path = (word, key) if isinstance(content, dict) else (word,)
-            known(key, keys, path)
-            entries.append(
-                (f"rules.{found.code}.{key}", _at(path, choice(LEVELS) if key == "level" else number, value), path)
-            )
+            known(key, tuple(readers), path)
+            entries.append((f"rules.{found.code}.{key}", _at(path, readers[key], value), path))
     return entries
 
 
 def tensor_table(table: object) -> Entries:
     """Return `[per-tensor]`: rules that do not count, by a glob over layers and tensors."""
-    return [(f"per-tensor.{glob}", _at((glob,), rules, value), (glob,)) for glob, value in _table(table).items()]
+    return [(f"per-tensor.{glob}", _at((glob,), some(rules), value), (glob,)) for glob, value in _table(table).items()]
 
 
 def limit_table(table: object) -> Entries:
@@ -110,7 +109,14 @@ def waiver_tables(tables: object) -> Entries:
     return entries
 
 
-_WAIVER = {"rule": rule, "tensors": texts, "inputs": texts, "reason": text, "expires": day, "max-value": number}
+_WAIVER = {
+    "rule": rule,
+    "tensors": some(texts),
+    "inputs": some(texts),
+    "reason": text,
+    "expires": day,
+    "max-value": number,
+}
 
 
 def _keys(table: dict[str, Any], keys: tuple[str, ...], *, required: tuple[str, ...], path: Path) -> None:

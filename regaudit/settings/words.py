@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from difflib import get_close_matches
@@ -12,10 +12,12 @@ from regaudit.plugins import are_off
 from regaudit.policy.matching import weight
 
 if TYPE_CHECKING:
+    from regaudit.rules.base import Threshold
     from regaudit.settings.lines import Path
 
 Reader: TypeAlias = Callable[[Any], Any]
 
+MOST_DIGITS = 40  # of a number that is none, so that a message stays one
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -95,15 +97,41 @@ def texts(value: object) -> tuple[str, ...]:
     raise Wrong(f"is a list of texts, not {value!r}")
 
 
+def some(read: Reader) -> Reader:
+    """Return a reader that wants at least one value: an empty list says neither all nor none."""
+
+    def read_some(value: object) -> Any:  # noqa: ANN401, what the reader returns
+        found = read(value)
+        if not found:
+            raise Wrong("is an empty list: name at least one, or leave the key out")
+        return found
+
+    return read_some
+
+
 def number(value: object) -> float:
     """Return a finite number.
 
     Raises:
         Wrong: It is none.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
         return value
-    raise Wrong(f"is a number, not {value!r}")
+    raise Wrong(f"is a number, not {str(value)[:MOST_DIGITS]}")
+
+
+def bound(threshold: Threshold) -> Reader:
+    """Return a reader of a number for a threshold; one that nothing could reach would switch its rule off in silence."""
+
+    def read(value: object) -> float:
+        found = number(value)
+        if found < 0 <= threshold.default:
+            raise Wrong(f"cannot be below 0, as {found:g} is")
+        if threshold.is_share and found > 1:
+            raise Wrong(f"is a share {threshold.unit}, from 0 to 1, not {found:g}: a half is 0.5")
+        return found
+
+    return read
 
 
 def day(value: object) -> date:

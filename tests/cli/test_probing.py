@@ -76,6 +76,27 @@ def test_the_text_report_has_a_section(called, case):
     assert out.split()[-2:] == ["evidence:", "labels"]
 
 
+def test_a_layer_is_explained_at_every_level(called, case):
+    """Weights alone name the command that gets the rest; labels show what each penalty would do."""
+    code, out, _ = called("inspect", "model.safetensors", "--explain", "fc1")
+    assert code == 0
+    assert "regaudit inspect model.safetensors --explain fc1 --model" in out
+    code, out, _ = called("inspect", "model.safetensors", "-f", "json", "--explain", "fc1", *LABELLED)
+    found = json.loads(out)
+    assert code == 0
+    Draft202012Validator(json.loads(SCHEMA.read_text())).validate(found)
+    (fc1,) = found["explanation"]
+    penalties = {(each["site"], each["norm"]) for each in fc1["predictions"]}
+    assert len(penalties) == 7  # three sites by two norms, and none
+    assert fc1["pulls"][0]["l1_thresholds"] == sorted(fc1["pulls"][0]["l1_thresholds"])
+
+
+def test_an_unknown_layer_is_exit_code_2_with_suggestions(called, case):
+    code, _, err = called("inspect", "model.safetensors", "--explain", "fc3")
+    assert code == 2
+    assert "fc1" in err
+
+
 def test_without_labels_the_level_is_probe(called, case):
     code, out, _ = called("inspect", "model.safetensors", "-f", "json", "--probe-size", "7", *PROBED)
     found = json.loads(out)

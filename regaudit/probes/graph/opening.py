@@ -9,6 +9,7 @@ import numpy as np
 
 from regaudit.checkpoints.dtypes import DTYPES
 from regaudit.probes.base import Runner
+from regaudit.probes.graph.batch_axis import layouts
 from regaudit.probes.graph.network import make_network, names_in
 from regaudit.probes.graph.places import find_places
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from regaudit.checkpoints.base import Checkpoint
     from regaudit.probes.base import Network
     from regaudit.probes.base import Tensor as TorchTensor
+    from regaudit.probes.graph.batch_axis import Layout
     from regaudit.probes.graph.nodes import Program
     from regaudit.records import Array, Layer, Tensor
 
@@ -40,23 +42,24 @@ def runner(kind: str, program: Program, weights: Weights, layers: Sequence[Layer
     network = make_network(program, weights.parameters, weights.buffers)
     network.to(device)
     places, skips = find_places(network, layers)
+    laid_out = layouts(program.inputs)
     fixed = (FIXED.format(size=program.batch, examples="example" if program.batch == 1 else "examples"),)
     return Runner(
         kind=kind,
         network=network,
-        inputs=program.inputs,
+        inputs=tuple(each.taken for each in laid_out),
         places=places,
         device=device,
         names=names_in(network),
         skips=skips,
         notes=(*program.notes, *(fixed if network.is_fixed else ())),
-        call=partial(_call, tuple(each.name for each in program.inputs)),
+        call=partial(_call, laid_out),
     )
 
 
-def _call(names: tuple[str, ...], network: Network, batch: Mapping[str, TorchTensor]) -> TorchTensor:
+def _call(laid_out: tuple[Layout, ...], network: Network, batch: Mapping[str, TorchTensor]) -> TorchTensor:
     # Run a network on a batch, its inputs in order.
-    return network(*(batch[name] for name in names))
+    return network(*(each(batch[each.taken.name]) for each in laid_out))
 
 
 class Weights:

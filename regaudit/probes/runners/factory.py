@@ -9,7 +9,7 @@ from regaudit.errors import ConfigError
 from regaudit.probes.base import ModelInput, Runner
 from regaudit.probes.runners.base import RunnerKind
 from regaudit.probes.runners.loading import load
-from regaudit.probes.runners.outputs import call
+from regaudit.probes.runners.outputs import call, call_by_name
 from regaudit.probes.runners.places import places
 from regaudit.probes.user_code import UserCode, beside, find
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from regaudit.records import Layer
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_BY_NAME = inspect.Parameter.KEYWORD_ONLY
 
 
 def build(spec: str) -> Network:
@@ -46,13 +47,22 @@ def build(spec: str) -> Network:
 
 def inputs_of(network: Network) -> tuple[ModelInput, ...]:
     """Return what a network takes, as far as the signature of its forward pass and its first module tell."""
-    signature = inspect.signature(network.forward).parameters.values()
-    named = [each for each in signature if each.kind not in _VARIADIC]
-    needed = [each for each in named if each.default is inspect.Parameter.empty] or named[:1]
+    needed = _needed(network)
     if len(needed) != 1:
         return tuple(ModelInput(name=each.name) for each in needed)
     shape, dtype = _first_shape(network)
     return (ModelInput(name=needed[0].name, shape=shape, dtype=dtype),)
+
+
+def _needed(network: Network) -> list[inspect.Parameter]:
+    """Return the parameters of the forward pass that must be given, the first where none must."""
+    signature = inspect.signature(network.forward).parameters.values()
+    named = [each for each in signature if each.kind not in _VARIADIC]
+    return [each for each in named if each.default is inspect.Parameter.empty] or named[:1]
+
+
+def _takes_names(network: Network) -> bool:
+    return any(each.kind is _BY_NAME for each in _needed(network))
 
 
 def _first_shape(network: Network) -> tuple[tuple[int | None, ...] | None, str]:
@@ -85,7 +95,7 @@ def _open(checkpoint: Checkpoint, layers: tuple[Layer, ...], probing: Probing, d
         ran_code=True,
         names=loaded.names,
         notes=loaded.notes,
-        call=call,
+        call=call_by_name if _takes_names(network) else call,
     )
 
 

@@ -52,7 +52,9 @@ def open_model(checkpoint: Checkpoint, layers: tuple[Layer, ...], device: str) -
         try:
             program, weights = read_steps(model, written, files, checkpoint)
         except ValueError as error:
-            raise ConfigError(f"{checkpoint.path}: its graph cannot be run: {error}") from error
+            if not onnxruntime.is_there():
+                raise ConfigError(f"{checkpoint.path}: its graph cannot be run by torch: {error}") from error
+            return onnxruntime.open_model(checkpoint, layers, model, written, [str(error)])
         return runner("onnx", program, weights, layers, device)
     finally:
         source.close()

@@ -8,6 +8,7 @@ Source: onnx/onnx.proto, ONNX 1.23; https://onnxruntime.ai/docs/api/python/ (1.3
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import dataclass
 from functools import cache, partial
@@ -18,6 +19,7 @@ from regaudit.checkpoints.text import listed
 from regaudit.errors import ConfigError
 from regaudit.networks.places import Place
 from regaudit.probes.base import Runner
+from regaudit.probes.graph.batch_axis import layouts
 from regaudit.probes.graph.errors import NodeError
 from regaudit.probes.graph.onnx_graph import input_types
 from regaudit.probes.runners.base import RunnerKind
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     from regaudit.checkpoints.onnx_flow import Flow
     from regaudit.checkpoints.onnx_messages import Model
     from regaudit.config import Probing
-    from regaudit.probes.base import ModelInput, Network, Tensor
+    from regaudit.probes.base import Network, Tensor
+    from regaudit.probes.graph.batch_axis import Layout
     from regaudit.records import Layer
 
 _MAX_BYTES = (1 << 31) - 1  # of a protocol buffer in memory
@@ -66,13 +69,13 @@ def open_model(
     outputs = [each.name for each in flow.outputs]
     session = _session(runtime, Path(checkpoint.path), [each.output for each in watched if each.output not in outputs])
     network = _classes()(partial(_run, session, outputs[0], checkpoint.path), watched)
-    inputs = input_types(model, flow)
+    laid_out = layouts(input_types(model, flow))
     seen = {each.layer for each in watched}
     kernels = [layer for layer in layers if layer.get(Use.KERNEL) is not None]
     return Runner(
         kind="onnxruntime",
         network=network,
-        inputs=inputs,
+        inputs=tuple(each.taken for each in laid_out),
         places=tuple(each.place(f"layer_{index}") for index, each in enumerate(watched)),
         device="cpu",
         is_differentiable=False,
@@ -80,7 +83,7 @@ def open_model(
             Skip(layer=each.name, measure="activity", reason=_NO_NODE) for each in kernels if each.name not in seen
         ),
         notes=(NOTE.format(operators=listed(list(missing))),),
-        call=partial(_call, inputs),
+        call=partial(_call, laid_out),
     )
 
 
@@ -127,6 +130,11 @@ def _watched(flow: Flow, layers: Iterable[Layer], visible: set[str]) -> list[Wat
                 layer=layer.name, output=output.name, channel_axis=axis, activation=layer.activation
             )
     return list(found.values())
+
+
+def is_there() -> bool:
+    """Return whether onnxruntime is installed."""
+    return importlib.util.find_spec("onnxruntime") is not None
 
 
 def _imported(path: str, missing: Sequence[str]) -> Any:  # noqa: ANN401
@@ -208,8 +216,8 @@ def _said(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _call(inputs: tuple[ModelInput, ...], network: Network, batch: Mapping[str, Tensor]) -> Tensor:
-    return network({each.name: batch[each.name] for each in inputs})
+def _call(laid_out: tuple[Layout, ...], network: Network, batch: Mapping[str, Tensor]) -> Tensor:
+    return network({each.taken.name: each(batch[each.taken.name]) for each in laid_out})
 
 
 @cache

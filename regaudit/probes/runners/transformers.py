@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import inspect
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from regaudit.errors import CheckpointError, MissingExtra
 from regaudit.probes.base import ModelInput, Runner
+from regaudit.probes.padding import MASK, mask_of
 from regaudit.probes.runners.base import RunnerKind
 from regaudit.probes.runners.loading import matched
 from regaudit.probes.runners.outputs import call_by_name
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
     from regaudit.records import Layer
 
 _IDS = ("input_ids", "decoder_input_ids")
-_BESIDE_IDS = ("attention_mask", "token_type_ids", "decoder_input_ids")  # further inputs that a data file may have
+_BESIDE_IDS = (MASK, "token_type_ids", "decoder_input_ids")  # further inputs that a data file may have
 _FIX = "Give the code that builds the model with --model."
 
 
@@ -99,7 +103,15 @@ def _inputs(network: Network) -> tuple[ModelInput, ...]:
     if main not in _IDS:
         return (ModelInput(name=main),)
     names = (main, *(name for name in _BESIDE_IDS if name in takes and name != main))
-    return tuple(ModelInput(name=name, shape=(None, None), dtype="I64") for name in names)
+    # What the models take where a tokenizer gives nothing else: all tokens of the first type, padding not attended to.
+    defaults = {
+        MASK: partial(mask_of, pad=getattr(network.config, "pad_token_id", None)),
+        "token_type_ids": np.zeros_like,
+    }
+    return tuple(
+        ModelInput(name=name, shape=(None, None), dtype="I64", default=defaults.get(name) if name != main else None)
+        for name in names
+    )
 
 
 def _call(network: Network, batch: Mapping[str, Tensor]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regaudit.reports.json import plain
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from regaudit.records import Finding
     from regaudit.reports.base import View
     from regaudit.reports.comparison.judged import Judged
+
+SCHEMA = Path(__file__).parent.parent / "schema" / "comparison-1.0.schema.json"
 
 Object = dict[str, Any]
 

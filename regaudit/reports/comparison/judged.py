@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from regaudit.compare.records import Track
+from regaudit.compare.records import KERNEL_DISTANCE, MODEL_DISTANCE, Track
 from regaudit.reports import numbers
 from regaudit.reports.folding import Row, fold
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # What tells most of how training changed a layer; the other measures are in the JSON document.
 LEADING = {
     "kernel.fro_norm": "norm",
+    KERNEL_DISTANCE: "distance",
     "kernel.spectral_norm": "largest σ",
     "kernel.effective_rank": "eff. rank",
     "kernel.near_zero_fraction": "near zero",
@@ -74,6 +75,10 @@ def moved(track: Track) -> str:
     """Return the change from first to last: in percent, in points for a share, "from 0" where there is no percentage."""
     if track.first is None or track.last is None:
         return "–" if track.first is track.last else "new" if track.first is None else "gone"
+    if track.measure in {KERNEL_DISTANCE, MODEL_DISTANCE}:
+        return (
+            "=" if track.last < STEADY else f"{track.last:.1%}" if track.last < 10 else f"×{numbers.short(track.last)}"
+        )
     if track.measure.endswith("_fraction"):
         points = 100 * (track.last - track.first)
         return "=" if abs(points) < 100 * STEADY else f"{points:+.1f} pt"

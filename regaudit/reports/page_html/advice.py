@@ -47,6 +47,8 @@ def _strength(advice: Recommendation) -> Markup:
         return Markup()
     letter = LETTERS.get(advice.site, "w")
     term = f"λ·Σ|{letter}|" if advice.norm is Norm.L1 else f"λ·Σ{letter}²"
+    if advice.strength_l2 is not None:
+        term = f"λ·Σ|{letter}| + {numbers.strength(advice.strength_l2)}·Σ{letter}²"
     low, high = advice.strength_low, advice.strength_high
     between = (
         f"between {numbers.strength(low)} and {numbers.strength(high)}" if low is not None and high is not None else ""

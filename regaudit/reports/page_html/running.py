@@ -54,7 +54,7 @@ def predicted(scope: Scope) -> Markup:
         return Markup()
     rows = [
         (
-            _penalty(each.site, each.norm), numbers.strength(each.strength), numbers.short(each.loss),
+            _penalty(each.site, each.norm), _strengths(each.strength, each.strength_l2), numbers.short(each.loss),
             _estimate(each.gain, each.gain_se), _share(each.zero_fraction), f"{each.estimand}, {each.method}".rstrip(", "),
         )
         for each in responses[:MOST_OUTCOMES]
@@ -169,6 +169,11 @@ def _compared(where: str, compared: Compared) -> str:
 
 def _penalty(site: Site, norm: Norm | None) -> str:
     return "no penalty" if site is Site.NONE else penalty(site, norm)
+
+
+def _strengths(strength: float, strength_l2: float | None) -> str:
+    both = (strength,) if strength_l2 is None else (strength, strength_l2)
+    return " and ".join(numbers.strength(each) for each in both)
 
 
 def _estimate(value: float, se: float | None) -> str:

@@ -14,8 +14,12 @@ from regaudit.compare.records import Track, relative
 from regaudit.errors import ConfigError
 from regaudit.records import Audit, Axis, Coverage, Layer, LayerAudit, Measurement, Parameter, Role, Use
 from regaudit.reports import View
-from regaudit.reports.comparison import RENDERERS, Judged
+from regaudit.reports import comparison
+from regaudit.reports.comparison import Judged
 from regaudit.reports.comparison.judged import moved, sparkline
+
+
+RENDERERS = {each.name: each.render for each in comparison.RENDERERS}
 
 
 def layer(name, shape=(4, 4), **values):

@@ -18,6 +18,7 @@ from regaudit.measures.summary import summarize
 )
 def test_the_count_is_that_of_the_definition(make_parameter, monkeypatch, growth, passes, limit):
     monkeypatch.setattr(near_zero, "MOST_KEPT", limit)
+    monkeypatch.setattr("regaudit.measures.blocks.HELD", 0)
     rng = np.random.default_rng(8)
     array = rng.standard_normal((400, 256)) * np.geomspace(1, growth, 400)[:, None]
     array[rng.random(array.shape) < 0.1] = 0.0

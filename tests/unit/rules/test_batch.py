@@ -204,7 +204,14 @@ class TestLabels:
             ({"generalization_gap": (0.19, 0.001)}, 500),
             ({"train_loss": (0.75, 0.02), "generalization_gap": (0.5, 0.03)}, 500),
         ],
-        ids=["few rows", "loss in its noise", "constant in its noise", "gap in its noise", "small gap", "learnt nothing"],
+        ids=[
+            "few rows",
+            "loss in its noise",
+            "constant in its noise",
+            "gap in its noise",
+            "small gap",
+            "learnt nothing",
+        ],
     )
     def test_silent(self, losses, rows, labelled):
         assert labelled(losses, rows=rows) == []
@@ -215,6 +222,7 @@ class TestLabels:
 
     def test_losses_of_training_rows_alone_say_nothing(self, model, findings):
         measured = tuple(
-            Measurement(layer="", measure=f"model.{name}", value=value) for name, value in (("train_loss", 0.9), ("train_null_loss", 0.7))
+            Measurement(layer="", measure=f"model.{name}", value=value)
+            for name, value in (("train_loss", 0.9), ("train_null_loss", 0.7))
         )
         assert findings(*model.like_four(width=64), model=measured) == []

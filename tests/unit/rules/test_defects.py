@@ -1,9 +1,11 @@
 """One defect in one layer: the right rule fires there, and nothing else anywhere."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from regaudit.records import Axis, Input, Role, Use
+from regaudit.records import Axis, Effect, Input, Parameter, Role, Site, Use
 from regaudit.rules import run
 
 
@@ -138,15 +140,15 @@ class TestPrecision:
 
 class TestDouble:
     def test_double_precision(self, model, findings):
-        assert findings(*model.like_four(dtype="F64", width=64)) == [("precision-double", "", "info")]
+        assert findings(*model.like_four(dtype="F64", width=128)) == [("precision-double", "", "info")]
 
     @pytest.mark.parametrize(
-        ("width", "dtype", "format"),
-        [(32, "F64", "safetensors"), (64, "F32", "safetensors"), (64, "F64", "scikit-learn Pipeline")],
+        ("width", "dtype", "kind"),
+        [(32, "F64", "safetensors"), (64, "F32", "safetensors"), (128, "F64", "scikit-learn Pipeline")],
         ids=["few weights", "single", "scikit-learn"],
     )
-    def test_silent(self, model, findings, width, dtype, format):
-        source = Input(path="m", format=format, bytes=0, tensors=4, parameters=0)
+    def test_silent(self, model, findings, width, dtype, kind):
+        source = Input(path="m", format=kind, bytes=0, tensors=4, parameters=0)
         assert findings(*model.like_four(dtype=dtype, width=width), inputs=(source,)) == []
 
 
@@ -215,6 +217,96 @@ class TestPruned:
     def test_all_zero_is_another_rule(self, model, findings):
         layers = [norm(model, "bn0", model.random.random(16) + 0.5), norm(model, "bn1", np.zeros(16))]
         assert findings(*layers) == [("norm-zero-scale", "bn1", "warn")]
+
+
+class TestConstantChannel:
+    def batch_norm(self, model, variance):
+        return norm(model, "bn", np.linspace(0.9, 1.1, len(variance)), mean=np.ones(len(variance)), variance=variance)
+
+    @pytest.mark.parametrize("smallest", [0.0, 1e-11])
+    def test_fires(self, model, findings, smallest):
+        found = findings(self.batch_norm(model, np.array([0.5, smallest, 2.0, 1.0])))
+        assert found == [("norm-constant-channel", "bn", "info")]
+
+    @pytest.mark.parametrize("variance", [[0.5, 1e-8, 2.0], [1.0, 1.0], [0.0, 0.0]], ids=["small", "fresh", "all zero"])
+    def test_silent(self, model, findings, variance):
+        assert findings(self.batch_norm(model, np.array(variance))) == []
+
+
+class TestUnusedRows:
+    def table(self, model, rows, unused, role=Role.EMBEDDING):
+        kernel = model.noise(16, rows)
+        kernel[:, :unused] *= 1e-6
+        return model.layer("embed", kernel, role=role)
+
+    def test_fires(self, model, findings):
+        assert findings(self.table(model, 200, 30)) == [("embedding-unused-rows", "embed", "info")]
+
+    @pytest.mark.parametrize(
+        ("rows", "unused", "role"),
+        [(200, 19, Role.EMBEDDING), (99, 50, Role.EMBEDDING), (200, 30, Role.POSITIONAL), (200, 0, Role.EMBEDDING)],
+        ids=["few", "small table", "positions", "none"],
+    )
+    def test_silent(self, model, findings, rows, unused, role):
+        assert findings(self.table(model, rows, unused, role)) == []
+
+
+def untouched(*layers, confidence=0.9, target=Site.KERNEL):
+    return tuple(
+        Effect(layer=name, target=target, effect="untouched", confidence=confidence, text="Random.") for name in layers
+    )
+
+
+class TestUntouched:
+    def test_fires(self, model, audited):
+        (found,) = run(audited(*model.like_four(width=32), effects=untouched("l2")))
+        assert (found.name, found.layer, found.severity) == ("kernel-untouched", "l2", "info")
+        assert "3 of 3 others have learnt" in found.message
+
+    @pytest.mark.parametrize(
+        "effects",
+        [
+            untouched("l0", "l1", "l2", "l3"),
+            untouched("l0", "l1", "l2"),
+            untouched("l2", confidence=0.7),
+            untouched("l2", target=Site.BIAS),
+        ],
+        ids=["a fresh model", "most of it", "unsure", "a bias"],
+    )
+    def test_silent(self, model, findings, effects):
+        assert findings(*model.like_four(width=32), effects=effects) == []
+
+
+class TestUnusedRank:
+    def adapters(self, model, used, rank=16, count=3):
+        """Return adapters of a rank that use some of it."""
+        for index in range(count):
+            b, a = model.noise(64, rank), model.noise(rank, 64)
+            b[:, used:] *= 1e-4
+            factors = tuple(
+                Parameter(
+                    use=Use.KERNEL, tensors=("f",), dtype="F32", shape=f.shape, axes=(), load=lambda i, j, f=f: f[i:j]
+                )
+                for f in (b, a)
+            )
+            yield model.layer(f"q{index}", b @ a, role=Role.ADAPTER, tensors=2, factors=factors)
+
+    def test_fires(self, model, audited):
+        (found,) = run(audited(*self.adapters(model, 2)))
+        assert (found.name, found.layer, found.severity) == ("adapter-unused-rank", "", "info")
+        assert "3 of 3 adapters" in found.message
+        assert "of 16." in found.message
+
+    @pytest.mark.parametrize(("used", "rank"), [(16, 16), (8, 16), (1, 4)], ids=["all", "half", "low rank"])
+    def test_silent(self, model, findings, used, rank):
+        assert findings(*self.adapters(model, used, rank)) == []
+
+    def test_silent_on_a_single_layer_that_needs_little(self, model, findings):
+        one, *_ = self.adapters(model, 2)
+        full = [
+            replace(each, layer=replace(each.layer, name=f"k{i}")) for i, each in enumerate(self.adapters(model, 16))
+        ]
+        assert findings(one, *full) == []
 
 
 class TestBiasBeforeNorm:

@@ -1,6 +1,8 @@
 """What every rule must say of itself, and how findings are put together."""
 
 import re
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +10,12 @@ import pytest
 from regaudit.errors import ConfigError
 from regaudit.records import Confidence, Remark, Severity
 from regaudit.rules import RULES, describe, explain, find, run
-from regaudit.rules.pages import escape
+from regaudit.rules.base import Cost
+from regaudit.rules.pages import COSTS, escape
 
+TESTS = [
+    path.read_text() for folder in ("rules", "policy", "../cli") for path in (Path(__file__).parents[1] / folder).glob("*.py")
+]
 NAMES = {rule.name for rule in RULES}
 
 
@@ -27,6 +33,22 @@ class TestEveryRule:
     def test_page_is_whole(self, rule):
         assert rule.summary.endswith(".")
         assert all([rule.why, rule.how, rule.fix, rule.silent_on, rule.example])
+
+    def test_cost_is_what_it_reads(self, rule):
+        """A rule that names a measure of data or of a spectrum must say that it needs them."""
+        source = Path(import_module(f"regaudit.rules.{rule.name.replace('-', '_')}").__file__).read_text()
+        code = source.replace(rule.page, "")
+        needed = {
+            Cost.LABELS: r'"model\.val_loss|generalization_gap',
+            Cost.PROBE: r'"activity\.|"input\.|noise_sensitivity|activity_growth',
+            Cost.SPECTRUM: r'"kernel\.effective_rank"|untouched',
+        }
+        found = next((cost for cost, pattern in needed.items() if re.search(pattern, code)), None)
+        assert found is None or rule.cost is found
+        assert f"\nNeeds\n  {COSTS[rule.cost]}" in explain(rule)
+
+    def test_it_is_tested(self, rule):
+        assert any(f'"{rule.name}"' in text or rule.code in text for text in TESTS)
 
     def test_thresholds_have_a_source(self, rule):
         assert all(each.name and each.source for each in rule.thresholds)
