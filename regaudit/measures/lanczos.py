@@ -34,9 +34,13 @@ DOUBT: Final = 0.05  # probability that σ₁ is above its interval, or an estim
 SPREAD: Final = (
     4.0  # standard errors: 99.8% of Student's t for twelve probes; quadrature adds a little to their scatter
 )
-LEAST_SPREAD: Final = 5e-3  # of the value: where twelve probes agree, their scatter says little of what they have in common
+LEAST_SPREAD: Final = (
+    5e-3  # of the value: where twelve probes agree, their scatter says little of what they have in common
+)
 HELD: Final = 1 << 28  # elements: up to 1 GB is kept in memory, a larger matrix is read again in each step
-CHUNK: Final = 1 << 17  # elements of the matrix at a time: a megabyte of float64 stays in a core's cache for both products
+CHUNK: Final = (
+    1 << 17
+)  # elements of the matrix at a time: a megabyte of float64 stays in a core's cache for both products
 
 
 @dataclass(frozen=True, slots=True)

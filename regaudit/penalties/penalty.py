@@ -95,7 +95,8 @@ def from_report(report: str | Path | Mapping[str, Any]) -> tuple[Penalty, ...]:
     if site in {None, Site.NONE} or (norm is None and l2 is None):
         return ()
     if norm is None:  # both at once
-        return (Penalty(site=site, except_layers=_excluded(recommended), l1=strength, l2=l2),)
+        both: dict[str, Any] = {"l1": strength, "l2": l2}
+        return (Penalty(site=site, except_layers=_excluded(recommended), **both),)
     if site not in set(Site) or norm not in set(Norm):
         raise ConfigError(f"{where} recommends {site} {norm}; expected kernel, bias or activity, and l1 or l2")
     if strength is None:

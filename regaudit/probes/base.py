@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 class ModelInput:
     """One input of the model; `None` in the shape is an axis of any length, the first is the batch.
 
-    `default` makes it of the first input's array, where the data have none.
+    `default` is for data that have none: it makes the array of the first input's, or None to run without it.
     """
 
     name: str
     shape: tuple[int | None, ...] | None = None
     dtype: str = "F32"
-    default: Callable[[Array], Array] | None = None
+    default: Callable[[Array], Array | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -165,7 +165,7 @@ def find(runner: Runner, data: Data) -> Coordinates:
         if each.is_floating_point()
     )
     with torch.no_grad():
-        pieces = pieces or _telling(_embeddings(runner, batch), data)
+        pieces = pieces or _telling(embeddings(runner, batch), data)
         require(bool(pieces), "no floating input, and no embedding that takes the ids as they are")
         found = Coordinates(runner=runner, pieces=pieces)
         around = found.around(batch)
@@ -185,7 +185,7 @@ def _flat(output: Tensor, examples: int) -> Tensor:
     return output.reshape(examples, -1)
 
 
-def _embeddings(runner: Runner, batch: Mapping[str, Tensor]) -> tuple[Piece, ...]:
+def embeddings(runner: Runner, batch: Mapping[str, Tensor]) -> tuple[Piece, ...]:
     """Return what the embeddings give that take an input of the model unchanged."""
     if not runner.is_differentiable:
         return ()

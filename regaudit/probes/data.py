@@ -54,8 +54,8 @@ def load(path: str, runner: Runner, layers: tuple[Layer, ...], probing: Probing)
             if each.name in chosen:
                 inputs[each.name], said = reading.array(chosen[each.name], each)
                 notes += said
-            elif each.default is not None:
-                inputs[each.name] = each.default(next(iter(inputs.values())))
+            elif each.default is not None and (made := each.default(next(iter(inputs.values())))) is not None:
+                inputs[each.name] = made
         values = _finite(path, labels, index) if labels and probing.loss else None
         columns = {name: each.columns for name, each in chosen.items() if len(each.columns) == each.shape[-1]}
     if labels and not probing.loss:
@@ -78,7 +78,7 @@ def matched(
     found = {name: each for name, each in arrays.items() if name != label_key}
     made = [each.name for each in inputs if each.default is not None and each.name not in found]
     names = [each.name for each in inputs if each.name not in made]
-    note = (f"{path} has nothing for {', '.join(made)}: made of {inputs[0].name}.",) if made else ()
+    note = (f"{path} has nothing for {', '.join(made)}: the model's defaults were taken.",) if made else ()
     same = {name: found[name] for name in names if name in found}
     if len(same) == len(names) or (same and len(same) == len(found)):
         missing = [name for name in names if name not in same]
@@ -235,7 +235,9 @@ def _has_tables(runner: Runner) -> bool:
     """Return whether the network of the user's code looks ids up in a table."""
     from torch import nn
 
-    return runner.ran_code and any(isinstance(each, nn.Embedding | nn.EmbeddingBag) for each in runner.network.modules())
+    return runner.ran_code and any(
+        isinstance(each, nn.Embedding | nn.EmbeddingBag) for each in runner.network.modules()
+    )
 
 
 def _data(inputs: Mapping[str, Array], labels: Array | None, path: str, total: int, device: str) -> Data:

@@ -43,6 +43,8 @@ _SHOWN = 120  # characters of torch's own message
 # What starts at 0 is held there until it has grown: 170 steps showed a strong bias penalty as the best for a network for which
 # it was among the worst, 340 did not, nor did they lose two others for which it was right.
 _LATE: Final = 2
+# What two strengths add over one has to be outside the 95% interval: no measured outcome of both at once backs the choice.
+_NORMAL_95: Final = 1.96
 
 
 def respond(session: Session) -> Probed:
@@ -141,7 +143,9 @@ class Trial:
         """Return the responses to the best of the grid, their neighbours and no penalty, of more replicas each."""
         ranked = [_arm(each) for each in sorted(screened, key=lambda each: each.loss) if each.norm]
         best = ranked[: self.effort.best]
-        arms = (NO_PENALTY, *best, *neighbours(best[0], ranked), *elastic(best))
+        both = elastic(best[:-1])  # in the place of the last: more arms would leave fewer replicas for each
+        best = best[:-1] if both else best
+        arms = (NO_PENALTY, *best, *neighbours(best[0], ranked), *both)
         replicas = max(1, len(screened) * self.effort.replicas // len(arms))
         splits = self._splits(replicas, self.session.seed + 1)
         late = _LATE if best[0].site is Site.BIAS else 1
@@ -269,12 +273,12 @@ class Outcome:
 
 
 def _reference(arms: Sequence[Arm], rows: Tensor) -> int:
-    """Return the arm that the others are held against: the best; L1 and L2 at once only beyond one standard error."""
+    """Return the arm that the others are held against: the best; L1 and L2 at once only where that is no chance."""
     means = rows.mean(1).tolist()
     ranked = sorted(range(len(arms)), key=means.__getitem__)
     single = next(i for i in ranked if arms[i].strength_l2 is None)
     lead = rows[single] - rows[ranked[0]]
-    return ranked[0] if float(lead.mean()) > _standard_error(lead) else single
+    return ranked[0] if float(lead.mean()) > _NORMAL_95 * _standard_error(lead) else single
 
 
 def _ratio(values: Tensor, arm: int) -> float | None:

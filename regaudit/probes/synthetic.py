@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from regaudit.config import SYNTHETIC
-from regaudit.errors import ConfigError
+from regaudit.errors import ConfigError, RegauditError
 from regaudit.probes.base import Data
+from regaudit.probes.coordinates import embeddings
+from regaudit.probes.user_code import UserCode
 from regaudit.records import Axis, Role, Use
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from regaudit.config import Probing
     from regaudit.probes.base import ModelInput, Runner, Tensor
@@ -37,11 +40,19 @@ def draw(runner: Runner, layers: tuple[Layer, ...], probing: Probing) -> tuple[D
     import torch
 
     generator = torch.Generator().manual_seed(probing.seed)
-    inputs, words = {}, []
+    shapes = {each.name: _shape(each, runner, layers) for each in runner.inputs if each.default is None}
+    sizes = _vocabularies(runner, shapes)
+    inputs: dict[str, Tensor] = {}
+    words = []
     for each in runner.inputs:
-        shape = _shape(each, runner, layers)
-        if each.dtype[0] in "IU" or (shape == (TOKENS,) and each.shape is None):
-            vocabulary = _vocabulary(each, layers)
+        if each.default is not None:
+            made = each.default(next(iter(inputs.values())).cpu().numpy())
+            if made is not None:
+                inputs[each.name] = torch.as_tensor(made).to(runner.device)
+            continue
+        shape = shapes[each.name]
+        if _is_ids(each, shape):
+            vocabulary = sizes.get(each.name) or _vocabulary(each, layers)
             words.append(f"token ids uniform over {vocabulary:,}")
             drawn: Tensor = torch.randint(vocabulary, (probing.size, *shape), generator=generator)
         else:
@@ -51,6 +62,46 @@ def draw(runner: Runner, layers: tuple[Layer, ...], probing: Probing) -> tuple[D
     source = f"{SYNTHETIC}: {', '.join(dict.fromkeys(words))}"
     note = "The data are synthetic: what is measured on them may differ on real data."
     return Data(inputs=inputs, source=source, total=probing.size), (note,)
+
+
+def _is_ids(each: ModelInput, shape: tuple[int, ...]) -> bool:
+    return each.dtype[0] in "IU" or (shape == (TOKENS,) and each.shape is None)
+
+
+def _vocabularies(runner: Runner, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Return how many ids each input of ids may have: the rows of the smallest table that takes it, where one is seen.
+
+    Args:
+        runner: The model; it runs on one example, whose ids tell the inputs apart.
+        shapes: Of one example's inputs that are drawn.
+    """
+    import torch
+
+    kinds = {each.name: _is_ids(each, shapes[each.name]) for each in runner.inputs if each.name in shapes}
+    batch = {
+        name: (_pattern(shapes[name], place) if is_ids else torch.zeros(1, *shapes[name])).to(runner.device)
+        for place, (name, is_ids) in enumerate(kinds.items())
+    }
+    try:
+        with torch.no_grad(), UserCode("the model"):
+            pieces = embeddings(runner, batch) if any(kinds.values()) else ()
+    except (RegauditError, RuntimeError):
+        return {}
+    parameters = dict(runner.network.named_parameters(remove_duplicate=False))
+    kernels = {place.module: parameters.get(place.kernel) for place in runner.places}
+    found: dict[str, int] = {}
+    for piece in pieces:
+        table = parameters.get(f"{piece.module}.weight", kernels.get(piece.module))
+        if table is not None and table.ndim == 2:
+            found[piece.input] = min(len(table), found.get(piece.input, len(table)))
+    return found
+
+
+def _pattern(shape: tuple[int, ...], place: int) -> Tensor:
+    """Return ids 0 and 1 in runs of place + 1: no two inputs alike, and none like positions or token types."""
+    import torch
+
+    return (torch.arange(math.prod(shape)) // (place + 1) % 2).reshape(1, *shape)
 
 
 def _shape(each: ModelInput, runner: Runner, layers: Sequence[Layer]) -> tuple[int, ...]:
@@ -76,7 +127,8 @@ def _first_width(each: ModelInput, runner: Runner, layers: Sequence[Layer]) -> t
     places = {place.layer for place in runner.places}
     first = next((layer for layer in layers if layer.name in places), None)
     kernel = first.get(Use.KERNEL) if first else None
-    if first and kernel and len(runner.inputs) == 1:
+    # Of the user's code the runner has read what the first module takes, if that is plain.
+    if first and kernel and len(runner.inputs) == 1 and not runner.ran_code:
         if first.role is Role.EMBEDDING:
             return (TOKENS,)
         if first.role is Role.DENSE and kernel.axes:

@@ -92,7 +92,7 @@ def rows_needed(response: Response, rows: int) -> int | None:
 def _candidates(responses: Sequence[Response]) -> list[Response]:
     """Return the penalties to choose from: L1 and L2 at once only where every single one is clearly behind it."""
     single = [r for r in responses if not is_elastic(r)]
-    if single and any(r.behind <= r.behind_se for r in single):
+    if single and any(r.behind <= NORMAL_95 * r.behind_se for r in single):
         return single
     return list(responses)
 

@@ -112,5 +112,7 @@ def _collapsed(model: Model) -> LayerHint | None:
         model,
         lambda s: s.name in names,
         "look at these first",
-        lambda n: f"{counted(n, 'layer')} with units that give a constant, without weights or under a large bias.",
+        lambda n: (
+            f"{counted(n, 'layer')} {'has' if n == 1 else 'have'} units that give a constant, have no weights left, or have a bias that outweighs them."
+        ),
     )

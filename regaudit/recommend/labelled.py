@@ -273,6 +273,8 @@ def _next_step(audit: Audit, choice: Choice, action: Action) -> str:
     if audit.probe is None or not audit.probe.val:
         return "Give validation data with --val: then the gain is measured against the model as it is."
     if not choice.is_clear and audit.objective == "accuracy":
+        if choice.response.gain <= 0:
+            return TRIAL
         return f"Give more validation rows. Or: {TRIAL[0].lower()}{TRIAL[1:]}"
     if action is Action.NONE:
         return "Train with your own recipe without a penalty, and compare the validation loss."

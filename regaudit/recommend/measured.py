@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regaudit.penalties.snippets import keras_lines, torch_lines
@@ -102,9 +103,8 @@ def _rationale(trial: Trial) -> tuple[Reason, ...]:
     reasons = [Reason(text=trial.verdict[0], measure="trial.gain", value=trial.validation.gain)]
     reasons += [Reason(text=each) for each in trial.verdict[1:]]
     winner = trial.winner
-    if winner and winner.gain is not None:
-        text = f"Against no penalty under the same seeds, batches and rows ({winner.steps:,} steps) it gains {winner.gain:.3g}, standard error {winner.gain_se or 0.0:.2g}."
-        reasons.insert(1, Reason(text=text, measure="trial.gain_over_none", value=winner.gain))
+    if winner and winner.gain is not None:  # which the verdict has in words
+        reasons[1] = replace(reasons[1], measure="trial.gain_over_none", value=winner.gain)
     if trial.test:
         text = f"On {trial.test.rows:,} test rows, looked at once, it gains {trial.test.gain:.3g}, standard error {trial.test.gain_se:.2g}."
         reasons.insert(1, Reason(text=text, measure="trial.test_gain", value=trial.test.gain))

@@ -49,7 +49,7 @@ LINES = {
 SHARES = ("_fraction", "_share_90")  # endings of measures that are shares
 LEFT_OUT_AT_0 = ("input.constant_fraction",)
 ACCURACIES = ("_accuracy",)
-NAMING = ("input.ignored_fraction",)  # their detail names inputs
+NAMING = ("input.ignored_fraction", "input.constant_fraction")  # their detail names inputs
 
 COLUMNS: dict[str, tuple[Column, Callable[[Sequence[float]], str]]] = {
     "activity.rms": (Column(title="rms"), numbers.spread),
@@ -61,7 +61,7 @@ COLUMNS: dict[str, tuple[Column, Callable[[Sequence[float]], str]]] = {
 LEGEND = {
     "activity.rms": ("rms", "of the layer's outputs, after its activation"),
     "activity.zero_fraction": ("zeros", "share of outputs that are exactly 0"),
-    "activity.dead_fraction": ("dead", "units that are 0 on every example"),
+    "activity.dead_fraction": ("dead", "units that give the same whatever the input; behind a ReLU, that are always 0"),
     "activity.saturated_fraction": ("saturated", "share of outputs at an end of a sigmoid's or tanh's range"),
     "bias.share": ("bias", "share of the pre-activation that the bias makes"),
 }

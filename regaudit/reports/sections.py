@@ -250,6 +250,8 @@ def _entries(page: Page, label: str, sentences: Sequence[str]) -> None:
 
 def in_brief(advice: Recommendation) -> str:
     """Return what to do in a line: `keep the kernel L2 penalty, strength 0.01`."""
+    if advice.action is Action.KEEP and advice.site is Site.NONE:
+        return "change nothing: train with what was used so far"
     if advice.action is Action.NONE or advice.site is Site.NONE:
         return "use no penalty"
     joint = " to" if advice.action is Action.REDUCE else ","

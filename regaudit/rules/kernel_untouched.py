@@ -13,7 +13,8 @@ Fix:
     the forward pass.
 
 Silent on:
-    Models that are untouched as a whole, kernels that moved little but visibly, small kernels, adapters' base weights.
+    Models that are untouched as a whole, kernels that moved little but visibly, small kernels, kernels whose spectrum was not
+    computed.
 
 Example:
     The kernel looks like its random start, though 11 of 12 others have learnt.
@@ -44,12 +45,13 @@ def _check(audit: Audit) -> Iterator[Finding]:
         for each in audit.effects
         if each.effect == "untouched" and each.target is Site.KERNEL and each.confidence > 0
     }
-    every = [each.layer.name for each in kernels(audit)]
+    every = {each.layer.name: each for each in kernels(audit)}
     learnt = sum(name not in seen for name in every)
     if learnt < max(1.0, OTHERS.value * len(every)):
         return
-    for name in every:
-        if seen.get(name, 0.0) >= SURE.value:
+    for name, each in every.items():
+        has_spectrum = each.value("kernel.outlier_count") is not None
+        if has_spectrum and seen.get(name, 0.0) >= SURE.value:
             yield RULE.finding(
                 f"The kernel looks like its random start, though {learnt:,} of {len(every) - 1:,} others have learnt.",
                 layer=name,

@@ -51,7 +51,9 @@ model's folder, which is the folder of an INPUT, never holds by itself, also whe
 that was downloaded could waive its own defects. regaudit names such a file on standard error; `--config` uses it.
 
 A key, a rule, a threshold or a value that is misspelt is exit code 2, with file, line and suggestion, before anything is
-read; `regaudit config validate` lists them all. An unknown `REGAUDIT_*` variable is named on standard error. `regaudit
+read; `regaudit config validate` lists them all. So is a threshold that nothing could reach (a share above 1), an empty list
+of patterns, and a policy under which no rule counts. An unknown `REGAUDIT_*` variable, a second configuration in the same
+folder and a table that is nearly `[tool.regaudit]` are named on standard error. Paths in a file are from the file's folder. `regaudit
 config schema` prints a JSON Schema (draft 7) for editors.
 
 ## Keys
@@ -65,7 +67,8 @@ config schema` prints a JSON Schema (draft 7) for editors.
 A rule is named by its code, by the beginning of codes (`RGA1` for all about weights) or by its name. Of `select` and
 `ignore`, the closer word wins, and `ignore` at a tie; a `level` of the rule itself wins over both. `preset` sets the levels
 that nobody sets: `recommended` those that `regaudit rule` shows, `publish` higher ones for what should not ship in a file
-(optimizer state, code, dangling entries), `all` turns on rules that are off by default. A `level` is that of all findings
+(optimizer state, code, dangling entries), `all` turns on rules that are off by default: {optional}. What is wrong with the
+policy itself (`RGA902` and on) is told whatever `select` says, unless `ignore` or a `level` names it. A `level` is that of all findings
 of the rule, also of those that it calls a note itself (too few rows to be sure, a model that is sparse all over).
 
 Patterns are globs over names of layers and tensors: `*` and `?` stop at a dot, `**` does not, every other character stands
@@ -82,7 +85,7 @@ A waiver accepts findings: they stay in every report with the status `waived` an
 | --- | --- |
 | `rule` | required: code, beginning of a code, or name |
 | `tensors` | globs over layers and tensors; all without it |
-| `inputs` | globs over the paths of inputs; all without it |
+| `inputs` | globs over the paths of inputs, as seen from the file's folder or as given; all without it |
 | `reason` | required |
 | `expires` | the last day (UTC) on which it holds; required unless `require-waiver-expiry = false` |
 | `max-value` | the worst measured value that it covers; the finding counts again beyond it |
@@ -98,8 +101,8 @@ name of the file, so that the report on epoch 3 serves epoch 4. A report on seve
 `--write-baseline FILE` writes this run's report, also to the file that was read; it may be missing the first time. Waived
 findings are no part of a baseline. A file that cannot be read, or whose fingerprints are of another version, is exit code 2.
 
-Entries that match nothing any more are the note `baseline-stale`, which `--fail-on-stale` makes an error: they would hide
-the next defect of the same kind in the same place.
+Entries that match nothing any more are the note `baseline-stale`, which `--fail-on-stale` makes an error whatever else is
+set: they would hide the next defect of the same kind in the same place. So is a baseline whose inputs are all others.
 
 To hold measured values rather than findings, see [compare.md](compare.md).
 """
@@ -109,7 +112,18 @@ def describe() -> str:
     """Return `docs/config.md`."""
     keys = ["| key | default | what | variable |", "| --- | --- | --- | --- |", *map(_row, KEYS)]
     tables = ["| table | what |", "| --- | --- |", *(f"| `{name}` | {said} |" for name, said in TABLES.items())]
-    return _PAGE.format(keys="\n".join(keys), tables="\n".join(tables))
+    return _PAGE.format(keys="\n".join(keys), tables="\n".join(tables), optional=_optional())
+
+
+def _optional() -> str:
+    from regaudit.rules import RULES
+
+    names = [f"`{each.name}`" for each in RULES if each.is_optional]
+    return (
+        f"{', '.join(names)}, and those of plugins"
+        if names
+        else "those of plugins that say so; all of regaudit's own are on"
+    )
 
 
 def _row(key: Key) -> str:

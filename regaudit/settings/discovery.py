@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NAMES = (".regaudit.toml", "regaudit.toml", PYPROJECT)  # the first of them in a folder holds
 OURS = "regaudit"
+ALIKE = 0.8  # of difflib: a letter or two of eight; a name that only begins like ours is somebody else's
 _WILDCARD = re.compile(r"[*?\[]")
 
 
@@ -99,13 +100,17 @@ def _misspelt(folder: Path) -> Iterator[tuple[Path, str]]:
     path = folder / PYPROJECT
     if path.is_file():
         with suppress(OSError, ValueError, RecursionError):
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-            tool = table.get("tool")
-            names = [*(f"tool.{each}" for each in tool if each != OURS)] if isinstance(tool, dict) else []
-            close = get_close_matches(
-                f"tool.{OURS}", [*names, *(each for each in table if each != "tool")], n=1, cutoff=0.8
+            yield from ((path, name) for name in _nearly_ours(tomllib.loads(path.read_text(encoding="utf-8"))))
+
+
+def _nearly_ours(table: dict[str, object]) -> Iterator[str]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            children = value if get_close_matches(key, ["tool"]) else ()
+            named = [(key, key), *((child, f"{key}.{child}") for child in children if isinstance(value[child], dict))]
+            yield from (
+                name for word, name in named if name != f"tool.{OURS}" and get_close_matches(word, [OURS], cutoff=ALIKE)
             )
-            yield from ((path, each) for each in close)
 
 
 def _folders(word: str) -> Iterator[Path]:

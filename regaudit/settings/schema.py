@@ -73,6 +73,8 @@ def _settings(rule: Rule) -> Object:
     numbers = {
         each.key: {
             "type": "number",
+            **({"minimum": 0} if each.default >= 0 else {}),
+            **({"maximum": 1} if each.is_share else {}),
             "default": each.default,
             "description": f"{each.name} ({each.unit or 'a number'}).",
         }
@@ -88,7 +90,7 @@ def _rule(rules: tuple[Rule, ...]) -> Object:
 
 
 def _one_or_more(item: Object) -> Object:
-    return {"oneOf": [item, {"type": "array", "items": item}]}
+    return {"oneOf": [item, {"type": "array", "items": item, "minItems": 1}]}
 
 
 def _object(properties: Object) -> Object:

@@ -24,14 +24,22 @@ from regaudit.trials.search import Search, apart
 from regaudit.trials.setting import Setting, setting_of
 from regaudit.trials.stacked import Stacked
 from regaudit.trials.testing import tested
-from regaudit.trials.verdict import Reference, compared, is_clear, is_no_better_than_constant, outcomes, own_rows
+from regaudit.trials.verdict import (
+    SMALL,
+    Reference,
+    is_clear,
+    is_no_better_than_constant,
+    outcomes,
+    own_rows,
+    validated,
+)
 
 if TYPE_CHECKING:
     from regaudit.checkpoints.base import Checkpoint
     from regaudit.config import Probing, Trying
     from regaudit.probes.base import Session, Tensor
     from regaudit.probes.generalization import Fit
-    from regaudit.records import Layer
+    from regaudit.records import Array, Layer
     from regaudit.trials.runs import Told, Trainer
     from regaudit.trials.search import Found
 
@@ -106,15 +114,20 @@ class _Trial:
             is_own=bool(trying.recipe),
             is_collapsed=_is_collapsed(self.fit),
         )
-        found = Search(self.runs, plan, self.probing.seed).run()
+        found = Search(self.runs, plan, self.probing.seed, _confirming(reference.base, self.probing.seed)).run()
         full = own_rows(found, found.winner) if any(r.losses for r in found.runs if r.job.arm == found.winner) else []
         if not full:
             raise ConfigError(
                 "every training diverged (NaN or infinite losses); is the learning rate that of the model's training?"
             )
-        validation = compared(reference.base, full)
+        validation = validated(found, reference.base)
         is_change = is_clear(found, reference, validation)
         made = outcomes(found)
+        winner = next(
+            o
+            for o in made
+            if (o.site, o.norm, o.strength) == (found.winner.site, found.winner.norm, found.winner.strength)
+        )
         low, high = _range(found, made)
         return Trial(
             recipe=words.recipe(trying),
@@ -122,20 +135,16 @@ class _Trial:
             budget=trying.budget,
             cost=self.runs.cost,
             outcomes=made,
-            winner=next(
-                o
-                for o in made
-                if (o.site, o.norm, o.strength) == (found.winner.site, found.winner.norm, found.winner.strength)
-            ),
+            winner=winner,
             is_change=is_change,
             validation=validation,
             strength_low=low,
             strength_high=high,
             test=tested(self.setting, self.trainer, self.probing, found) if trying.test else None,
-            verdict=tuple(words.sentences(found, estimand, validation, is_change=is_change)),
+            verdict=tuple(words.sentences(found, winner, reference, validation, is_change=is_change)),
             warnings=(
                 *([words.NO_BETTER] if is_no_better_than_constant(found, reference) else []),
-                *words.warnings(found, validation.rows, is_confirmed=len(full) > 1),
+                *words.warnings(found, winner, len(reference.base)),
                 *([self.log.problem] if self.log.problem else []),
             ),
             log=trying.log,
@@ -184,7 +193,16 @@ def _reference(found: Fit) -> Reference:
         base=base,
         constant=np.asarray(found.val.null_losses, dtype=float),
         is_overfit=bool(base.mean() > train.mean()) and apart(base, train) > words.CLEAR,
+        train=float(train.mean()),
     )
+
+
+def _confirming(base: Array, seed: int) -> tuple[int, ...]:
+    """Return half of the validation rows, where the other half is enough to choose by; else ()."""
+    if len(base) < 2 * SMALL:
+        return ()
+    order = np.random.default_rng(seed).permutation(len(base))
+    return tuple(sorted(order[: len(base) // 2].tolist()))
 
 
 def _is_collapsed(found: Fit) -> bool:

@@ -7,7 +7,7 @@ file alone, whose noise decides otherwise. Measured on 30 small networks with 37
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from regaudit.probes.arms import NO_PENALTY, Arm
@@ -36,9 +36,11 @@ LEAST_ARMS: Final = 2
 FACTOR: Final = 5.0  # between neighbours of the grid; a walk beyond its ends takes the same steps
 SHORT: Final = 0.1  # of the steps
 AGAIN: Final = 0.2
-FEW_STEPS: Final = 500  # a tenth of fewer steps is too little to go on from the trained weights
-LARGE: Final = 8.0  # trainings from which on the best two are trained in full, twice each, beside no penalty
-MEDIUM: Final = 4.0
+CONTROLLED: Final = 3.0  # trainings from which on no penalty is trained in full, too
+EXCHANGING: Final = 4.0  # from which on training and validation rows change places
+TWICE: Final = 7.0  # from which on full trainings are made with two seeds
+LARGE: Final = 9.5  # from which on the best two are trained in full
+VERY_LARGE: Final = 17.0  # from which on the best three, with three seeds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +80,8 @@ class Plan:
         again: Kinds in which the best few and no penalty are trained next.
         again_arms: How many those are.
         finals: Kinds in which the very best are trained in full.
-        final_arms: How many those are.
-        control: Whether no penalty is trained in full beside them.
+        final_arms: How many those are, no penalty among them where it is trained in full.
+        control: Whether it is: the same seeds, batches and rows without a penalty, which may win.
     """
 
     arms: tuple[Arm, ...]
@@ -93,7 +95,7 @@ class Plan:
 
     def rest(self) -> float:
         """Return the cost of what follows the screens."""
-        return _shares(self.again) * self.again_arms + _shares(self.finals) * (self.final_arms + self.control)
+        return _shares(self.again) * self.again_arms + _shares(self.finals) * self.final_arms
 
 
 def planned(budget: float, steps: int, *, estimand: str, is_own: bool, is_collapsed: bool) -> Plan:
@@ -106,58 +108,55 @@ def planned(budget: float, steps: int, *, estimand: str, is_own: bool, is_collap
         is_own: Whether the recipe is the user's: then rows cannot be exchanged and learning rates not annealed.
         is_collapsed: Whether the trained weights are no better than a constant: then nothing goes on from them.
     """
-    plan = (
-        _plain(budget, estimand, is_collapsed)
-        if is_own or estimand == RESUME
-        else _exchanging(budget, steps, is_collapsed)
-    )
+    plan = _plain(budget, estimand, is_collapsed) if is_own or estimand == RESUME else _exchanging(budget, is_collapsed)
     spent = plan.rest() + _shares(plan.checks) * (len(CHECKED) if plan.checks else 0)
-    count = int((budget - spent) / _shares(plan.screens) + 1e-9) - 1  # no penalty is screened, too
-    from dataclasses import replace
-
+    count = (
+        int((budget - spent) / _shares(plan.screens) + 1e-9) - 2
+    )  # no penalty is screened, too, and one step is walked
     return replace(plan, arms=(NO_PENALTY, *ARMS[: max(count, LEAST_ARMS)]))
 
 
 CHECKED: Final = (NO_PENALTY, ARMS[0])
 
 
-def _exchanging(budget: float, steps: int, is_collapsed: bool) -> Plan:  # noqa: FBT001
-    is_short = steps <= FEW_STEPS
-    own, other = (
-        Kind(start=RETRAIN, share=SHORT, is_annealed=True),
-        Kind(start=RETRAIN, share=SHORT, seed=1, fold=1, is_annealed=True),
-    )
-    warm = Kind(start=RESUME, share=AGAIN if is_short else SHORT)
-    again = Kind(start=RETRAIN, share=AGAIN, seed=2, fold=2, is_annealed=True)
-    is_large = budget >= LARGE
-    has_again = is_large or (budget >= MEDIUM and not is_short)
+def _exchanging(budget: float, is_collapsed: bool) -> Plan:  # noqa: FBT001
+    # The seed of the first full training draws initial values that nothing before it began with.
+    own = Kind(start=RETRAIN, share=SHORT, seed=3, is_annealed=True)
+    first = own if is_collapsed else Kind(start=RESUME, share=SHORT)
+    other, third = (Kind(start=RETRAIN, share=SHORT, seed=fold, fold=fold, is_annealed=True) for fold in (1, 2))
+    is_exchanging = budget >= EXCHANGING
     return Plan(
         arms=(),
-        checks=(own, Kind(start=RETRAIN, share=SHORT, seed=2, fold=2, is_annealed=True)) if budget >= MEDIUM else (),
-        screens=(own if is_collapsed else warm, other) if budget >= MEDIUM else (own if is_collapsed else warm,),
-        again=(again,) if has_again else (),
-        again_arms=4 if has_again else 0,
-        finals=(Kind(start=RETRAIN, share=1.0), Kind(start=RETRAIN, share=1.0, seed=1, fold=1))
-        if is_large
-        else (Kind(start=RETRAIN, share=1.0),),
-        final_arms=2 if is_large else 1,
-        control=is_large,
+        checks=(own, third) if is_exchanging else (),
+        screens=(first, other) if is_exchanging else (first,),
+        again=(Kind(start=RETRAIN, share=AGAIN, seed=2, fold=2, is_annealed=True),) if budget >= LARGE else (),
+        again_arms=4 if budget >= LARGE else 0,
+        finals=tuple(Kind(start=RETRAIN, share=1.0, seed=k, fold=k) for k in range(_seeds(budget))),
+        final_arms=_best(budget) + (budget >= CONTROLLED),
+        control=budget >= CONTROLLED,
     )
 
 
 def _plain(budget: float, estimand: str, is_collapsed: bool) -> Plan:  # noqa: FBT001
     start = RETRAIN if estimand == RETRAIN and is_collapsed else RESUME
-    seeds = range(2 if budget >= LARGE else 1)
     return Plan(
         arms=(),
         checks=(),
-        screens=(Kind(start=start, share=AGAIN),),
+        screens=(Kind(start=start, share=AGAIN, seed=3),),
         again=(),
         again_arms=0,
-        finals=tuple(Kind(start=estimand, share=1.0, seed=seed) for seed in seeds),
-        final_arms=2 if budget >= MEDIUM else 1,
-        control=budget >= MEDIUM,
+        finals=tuple(Kind(start=estimand, share=1.0, seed=seed) for seed in range(_seeds(budget))),
+        final_arms=_best(budget) + (budget >= CONTROLLED),
+        control=budget >= CONTROLLED,
     )
+
+
+def _seeds(budget: float) -> int:
+    return 1 + (budget >= TWICE) + (budget >= VERY_LARGE)
+
+
+def _best(budget: float) -> int:
+    return 1 + (budget >= LARGE) + (budget >= VERY_LARGE)
 
 
 def _shares(kinds: tuple[Kind, ...]) -> float:

@@ -34,6 +34,7 @@ class Found:
         finals: Kinds of the full trainings.
         is_shifted: Whether validation rows are of another distribution than training rows.
         edge: Whether the winner is at an end of the strengths that were tried.
+        confirming: Validation rows that had no part in the choice, by their place; () where all had.
     """
 
     winner: Arm
@@ -41,6 +42,7 @@ class Found:
     finals: tuple[Kind, ...]
     is_shifted: bool
     edge: bool
+    confirming: tuple[int, ...] = ()
 
 
 class Search:
@@ -50,12 +52,14 @@ class Search:
         runs: Makes the trainings, within the budget.
         plan: What to train.
         seed: Of the trial.
+        confirming: Validation rows that are to have no part in the choice, by their place.
     """
 
-    def __init__(self, runs: Runs, plan: Plan, seed: int) -> None:
+    def __init__(self, runs: Runs, plan: Plan, seed: int, confirming: tuple[int, ...] = ()) -> None:
         self.runs = runs
         self.plan = plan
         self.seed = seed
+        self.confirming = confirming
         self.is_shifted = False
         self._score: dict[Arm, float] = dict.fromkeys(plan.arms, 0.0)
         self._screened: dict[Arm, list[list[Run]]] = {}
@@ -77,8 +81,9 @@ class Search:
             best = best if NO_PENALTY in best else [*best[:-1], NO_PENALTY]
             self._judge(best, [self._moved(each) for each in plan.again])
         finals = [self._moved(each) for each in plan.finals]
-        best = self._best([arm for arm in best if arm != NO_PENALTY or not plan.control], plan.final_arms)
-        best += [NO_PENALTY] if plan.control else []
+        best = self._best(best, plan.final_arms)
+        if plan.control and NO_PENALTY not in best:
+            best = [*best[:-1], NO_PENALTY]
         self._judge(best, finals)
         winner = self._best(best, 1)[0]
         is_edge = beyond(winner, tuple(arms)) is not None
@@ -88,24 +93,25 @@ class Search:
             finals=tuple(finals),
             is_shifted=self.is_shifted,
             edge=is_edge,
+            confirming=self.confirming,
         )
 
     def _check(self) -> None:
         """Compare validation rows with held-out training rows under no penalty and a common one."""
         kinds = (*self.plan.checks, self.plan.screens[-1])
-        found = self._runs(list(CHECKED), kinds)
-        own = [_rows([run for run in runs if run.job.fold == 0]) for runs in found.values()]
-        other = [_rows([run for run in runs if run.job.fold]) for runs in found.values()]
+        found = self._trained(list(CHECKED), kinds)
+        own = [self._rows([run for run in runs if run.job.fold == 0]) for runs in found.values()]
+        other = [self._rows([run for run in runs if run.job.fold]) for runs in found.values()]
         self.is_shifted = any(apart(ours, theirs) > SHIFTED for ours, theirs in zip(own, other, strict=True))
 
     def _screen(self, arms: Sequence[Arm]) -> None:
         """Train arms in every kind of the screen; scores are gaps to the best of each kind, summed."""
         kinds = [self._moved(each) for each in self.plan.screens]
         new = [arm for arm in arms if arm not in self._screened]
-        found = self._runs(new, kinds)
+        found = self._trained(new, kinds)
         for arm in new:
             self._screened[arm] = [[run] for run in found[arm]]
-        self._score.update(_summed({arm: self._screened[arm] for arm in arms}))
+        self._score.update(self._summed({arm: self._screened[arm] for arm in arms}))
 
     def _walk(self, arms: list[Arm]) -> None:
         """Go beyond the ends of the grid while the best lies there and the budget allows."""
@@ -119,10 +125,10 @@ class Search:
 
     def _judge(self, arms: Sequence[Arm], kinds: Sequence[Kind]) -> None:
         """Train arms in kinds whose rows judge together, and add the gaps."""
-        for arm, gap in _summed({arm: [runs] for arm, runs in self._runs(arms, kinds).items()}).items():
+        for arm, gap in self._summed({arm: [runs] for arm, runs in self._trained(arms, kinds).items()}).items():
             self._score[arm] += gap
 
-    def _runs(self, arms: Sequence[Arm], kinds: Sequence[Kind]) -> dict[Arm, list[Run]]:
+    def _trained(self, arms: Sequence[Arm], kinds: Sequence[Kind]) -> dict[Arm, list[Run]]:
         """Train arms in kinds, those of equally many steps together.
 
         Returns:
@@ -140,25 +146,28 @@ class Search:
     def _best(self, arms: Sequence[Arm], count: int) -> list[Arm]:
         return sorted(arms, key=lambda arm: self._score[arm])[:count]
 
+    def _summed(self, found: dict[Arm, list[list[Run]]]) -> dict[Arm, float]:
+        """Return for each arm the sum over groups of runs of how far its mean loss is from the group's best."""
+        totals = dict.fromkeys(found, 0.0)
+        for i in range(len(next(iter(found.values()), []))):
+            means = {arm: self._mean(groups[i]) for arm, groups in found.items()}
+            least = min(means.values())
+            for arm, mean in means.items():
+                totals[arm] += mean - least if math.isfinite(least) else 0.0
+        return totals
 
-def _summed(found: dict[Arm, list[list[Run]]]) -> dict[Arm, float]:
-    """Return for each arm the sum over groups of runs of how far its mean loss is from the group's best."""
-    totals = dict.fromkeys(found, 0.0)
-    for i in range(len(next(iter(found.values()), []))):
-        means = {arm: _mean(groups[i]) for arm, groups in found.items()}
-        least = min(means.values())
-        for arm, mean in means.items():
-            totals[arm] += mean - least if math.isfinite(least) else 0.0
-    return totals
+    def _mean(self, runs: Sequence[Run]) -> float:
+        """Return the mean over all rows that choose; infinite where a training diverged."""
+        return float(self._rows(runs).mean()) if all(run.losses for run in runs) else math.inf
 
-
-def _mean(runs: Sequence[Run]) -> float:
-    """Return the mean over all rows; infinite where a training diverged."""
-    return float(_rows(runs).mean()) if all(run.losses for run in runs) else math.inf
-
-
-def _rows(runs: Sequence[Run]) -> Array:
-    return np.concatenate([np.zeros(0), *(np.array(run.losses) for run in runs if run.losses)])
+    def _rows(self, runs: Sequence[Run]) -> Array:
+        """Return the losses of rows that choose: exchanged ones, and validation rows that are not kept for confirming."""
+        pieces = [
+            np.delete(run.losses, self.confirming) if run.job.fold == 0 else np.array(run.losses)
+            for run in runs
+            if run.losses
+        ]
+        return np.concatenate([np.zeros(0), *pieces])
 
 
 def apart(ours: Array, theirs: Array) -> float:

@@ -36,11 +36,13 @@ class Reference:
         base: Loss of each row under the model as it is.
         constant: Loss of each row under the best constant output.
         is_overfit: Whether the model as it is is clearly worse on validation rows than on training rows.
+        train: Mean loss of the training rows under the model as it is.
     """
 
     base: Array
     constant: Array
     is_overfit: bool = False
+    train: float = 0.0
 
 
 def outcomes(found: Found) -> tuple[Outcome, ...]:
@@ -68,7 +70,7 @@ def compared(base: Array, runs: Sequence[Array]) -> Compared:
     """
     stacked = np.stack(runs)
     gains = base - stacked.mean(0)
-    variance = _variance(gains) + (_variance(stacked.mean(1)) if len(runs) > 1 else 0.0)
+    variance = _variance(gains) + _variance(stacked.mean(1))
     return Compared(
         rows=len(base),
         base=float(base.mean()),
@@ -76,6 +78,17 @@ def compared(base: Array, runs: Sequence[Array]) -> Compared:
         gain=float(gains.mean()),
         gain_se=math.sqrt(variance),
     )
+
+
+def validated(found: Found, base: Array) -> Compared:
+    """Return the model as it is against the winner in full, on the validation rows that had no part in the choice, if there are such.
+
+    Args:
+        found: With the winner's runs.
+        base: Loss of each validation row under the model as it is.
+    """
+    rows = list(found.confirming) or slice(None)
+    return compared(base[rows], [losses[rows] for losses in own_rows(found, found.winner)])
 
 
 def is_clear(found: Found, reference: Reference, validation: Compared) -> bool:
@@ -152,7 +165,9 @@ def _outcome(runs: list[Run], control: dict[tuple[object, ...], Run]) -> Outcome
         (control[_twin(run.job)], run) for run in runs if _twin(run.job) in control and control[_twin(run.job)].losses
     ]
     is_paired = is_whole and len(pairs) == len(runs) and job.arm != NO_PENALTY
-    gains = np.concatenate([np.zeros(0), *(np.array(c.losses) - np.array(r.losses) for c, r in pairs if is_paired)])
+    each = [np.array(c.losses) - np.array(r.losses) for c, r in pairs if is_paired]
+    gains = np.concatenate([np.zeros(0), *each])
+    spread = _variance(np.array([rows.mean() for rows in each]))  # over seeds
     return Outcome(
         site=job.arm.site,
         norm=job.arm.norm,
@@ -163,7 +178,7 @@ def _outcome(runs: list[Run], control: dict[tuple[object, ...], Run]) -> Outcome
         loss=float(rows.mean()) if is_whole else None,
         loss_se=math.sqrt(_variance(rows)) if is_whole else None,
         gain=float(gains.mean()) if is_paired else None,
-        gain_se=math.sqrt(_variance(gains)) if is_paired else None,
+        gain_se=math.sqrt(_variance(gains) + spread) if is_paired else None,
         train_loss=float(np.mean([run.train_loss for run in runs])) if is_whole else None,
     )
 

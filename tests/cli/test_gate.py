@@ -246,3 +246,136 @@ class TestCompare:
         code, out, err = called("compare", "models/model.safetensors", "models/broken.safetensors", "-f", form)
         assert (code, err) == (0, "")
         assert "nonfinite-values" in out
+
+    def test_files_of_every_format(self, project, called, called_json):
+        pair = ("models/model.safetensors", "models/broken.safetensors")
+        code, found = called_json("compare", *pair, "-f", "json", "-o", "a.json", "-o", "a.md", "-o", "text=a.log")
+        assert code == 0
+        assert json.loads((project / "a.json").read_text()) == found
+        assert (project / "a.md").read_text().startswith("<!-- regaudit compare -->")
+        assert "fc2" in (project / "a.log").read_text()
+
+    @pytest.mark.parametrize("output", ["a.html", "", "json=", "json=models/model.safetensors", "no/such/a.json"])
+    def test_files_that_cannot_be(self, project, called, output):
+        code, out, _ = called("compare", "models/model.safetensors", "models/broken.safetensors", "-o", output)
+        assert (code, out) == (2, "")
+
+    def test_a_limit_on_the_distance(self, project, called):
+        (project / "same.safetensors").write_bytes((project / "models" / "model.safetensors").read_bytes())
+        pair = ("models/model.safetensors", "same.safetensors")
+        assert called("compare", *pair, "--fail-on", "kernel.distance:0%")[0] == 0
+        called("inspect", pair[0], "-o", "old.json")
+        code, _, err = called("compare", "old.json", pair[1], "--fail-on", "kernel.distance:0%")
+        assert code == 2
+        assert "distances need the weights" in err
+
+    def test_its_schema_is_printed(self, called):
+        assert json.loads(called("schema", "comparison")[1])["$id"] == "comparison-1.0.schema.json"
+        assert called("schema", "comparisons")[0] == 2
+
+
+class TestMistakesInAPolicy:
+    """None passes silently: what cannot be meant is exit code 2, what may be meant is said."""
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            ("--ignore", "RGA"),
+            ("--select", "RGA1", "--ignore", "RGA1"),
+            ("--fail-on-stale",),
+            ("--baseline", "models"),
+            ("--config", "models"),
+            ("--select", "RGA99"),
+            ("--config", "regaudit.toml", "--no-config"),
+        ],
+        ids=" ".join,
+    )
+    def test_what_cannot_be_meant(self, project, called, options):
+        code, out, err = called("check", "models/model.safetensors", *options)
+        assert (code, out) == (2, "")
+        assert err.startswith("error: ")
+
+    def test_whoever_wants_everything_to_pass_may_say_so(self, project, called):
+        assert called("check", "models/broken.safetensors", "--ignore", "RGA", "--fail-on", "never")[0] == 0
+
+    @pytest.mark.parametrize(
+        ("text", "name"),
+        [
+            (WAIVER.format(day(1)).replace("fc1", "fcl"), "waiver-unused"),
+            (WAIVER.format(day(-2)), "waiver-expired"),
+            ("[per-tensor]\n'fcl.*' = ['RGA1']", "pattern-unmatched"),
+        ],
+        ids=["unused", "expired", "unmatched"],
+    )
+    def test_a_selection_of_rules_hides_none(self, project, called_json, text, name):
+        (project / "regaudit.toml").write_text("select = ['RGA101']\n" + text)
+        _, found = called_json("check", "models/broken.safetensors", "-f", "json")
+        assert name in {each["name"] for each in found["findings"]}
+
+    @pytest.mark.parametrize("text", ["select = ['RGA1']", "rules.RGA905 = 'info'", "ignore = ['RGA9']"])
+    def test_stale_entries_fail_whatever_else_is_set(self, project, called, text):
+        called("check", "models/broken.safetensors", "--write-baseline", "old.json")
+        (project / "regaudit.toml").write_text(text)
+        code, out, _ = called("check", "models/model.safetensors", "--baseline", "old.json", "--fail-on-stale")
+        assert code == 1
+        assert "baseline-stale" in out
+
+    def test_a_baseline_on_other_inputs_is_told(self, project, called, called_json, monkeypatch):
+        called("check", "models/broken.safetensors", "models/model.safetensors", "--write-baseline", "old.json")
+        monkeypatch.chdir(project / "models")
+        code, found = called_json("check", "broken.safetensors", "-f", "json", "--baseline", "../old.json")
+        assert code == 1
+        assert "is a report on other inputs" in found["findings"][-1]["message"]
+
+    def test_inputs_of_a_waiver_are_seen_from_its_file(self, project, called_json, monkeypatch):
+        (project / "regaudit.toml").write_text(WAIVER.format(day(1)) + 'inputs = ["models/*"]\n')
+        for folder, path in ((".", "models/broken.safetensors"), ("models", "../models/broken.safetensors")):
+            monkeypatch.chdir(project / folder)
+            code, found = called_json("check", path, "-f", "json", "--config", str(project / "regaudit.toml"))
+            assert (code, [each["status"] for each in found["findings"]]) == (0, ["waived"])
+
+
+class TestTargets:
+    TARGETS = "[[targets]]\nname = 'a'\npath = 'models/model.safetensors'\n[[targets]]\nname = 'b'\npath = 'models/broken.safetensors'\n"
+
+    def test_findings_stand_on_the_line_that_names_the_model(self, project, called_json):
+        (project / "regaudit.toml").write_text(self.TARGETS)
+        (project / "models" / "config.json").write_text("{}")
+        code, found = called_json("check", "-f", "sarif")
+        (result, *_) = found["runs"][0]["results"]
+        place = result["locations"][0]["physicalLocation"]
+        assert (code, place["artifactLocation"]["uri"], place["region"]["startLine"]) == (1, "regaudit.toml", 4)
+        assert (
+            result["relatedLocations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "models/broken.safetensors"
+        )
+
+    def test_one_that_is_named_by_its_path_as_well(self, project, called_json):
+        (project / "regaudit.toml").write_text(self.TARGETS)
+        _, found = called_json("check", "models/broken.safetensors", "-f", "json")
+        assert found["anchor"] == {"path": "regaudit.toml", "line": 4}
+
+    def test_a_configuration_elsewhere_is_no_anchor(self, project, called_json, monkeypatch):
+        (project / "regaudit.toml").write_text(self.TARGETS)
+        (project / "models" / "config.json").write_text("{}")
+        (project / "models" / ".git").mkdir()
+        monkeypatch.chdir(project / "models")
+        _, found = called_json("check", "b", "-f", "json", "--config", "../regaudit.toml")
+        assert found["anchor"] == {"path": "config.json", "line": 1}
+        assert found["inputs"][0]["path"] == "broken.safetensors"
+
+
+def test_a_report_keeps_the_version_that_audited(project, called, called_json):
+    called("inspect", "models/model.safetensors", "-o", "run.json")
+    document = json.loads((project / "run.json").read_text())
+    document["tool"]["version"] = "0.0.9"
+    (project / "run.json").write_text(json.dumps(document))
+    assert called_json("report", "run.json", "-f", "json")[1]["tool"]["version"] == "0.0.9"
+    assert (
+        called_json("report", "run.json", "-f", "sarif")[1]["runs"][0]["tool"]["driver"]["semanticVersion"] == "0.0.9"
+    )
+
+
+def test_a_name_beyond_every_system_is_one_of_several(project, called_json):
+    code, found = called_json("check", "models/model.safetensors", "a" * 5000, "-f", "json")
+    assert code == 3
+    assert [each["exit_code"] for each in found["reports"]] == [0, 3]

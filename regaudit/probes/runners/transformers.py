@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from regaudit.errors import CheckpointError, MissingExtra
 from regaudit.probes.base import ModelInput, Runner
 from regaudit.probes.padding import MASK, mask_of
 from regaudit.probes.runners.base import RunnerKind
+from regaudit.probes.runners.by_value import completed
 from regaudit.probes.runners.loading import matched
 from regaudit.probes.runners.outputs import call_by_name
 from regaudit.probes.runners.places import places
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from regaudit.checkpoints.base import Checkpoint
     from regaudit.config import Probing
     from regaudit.probes.base import Network, Tensor
-    from regaudit.records import Layer
+    from regaudit.records import Array, Layer
 
 _IDS = ("input_ids", "decoder_input_ids")
 _BESIDE_IDS = (MASK, "token_type_ids", "decoder_input_ids")  # further inputs that a data file may have
@@ -35,7 +34,9 @@ _FIX = "Give the code that builds the model with --model."
 def _open(checkpoint: Checkpoint, layers: tuple[Layer, ...], probing: Probing, device: str) -> Runner:
     network, notes = _loaded(checkpoint)
     network = network.float().to(device).eval().requires_grad_(requires_grad=True)
-    names, more = matched([tensor.name for tensor in checkpoint.tensors], network.state_dict(keep_vars=True))
+    wanted = network.state_dict(keep_vars=True)
+    names, more = matched([tensor.name for tensor in checkpoint.tensors], wanted)
+    names = completed(names, checkpoint, wanted)
     found = places(network, layers, names)
     return Runner(
         kind="transformers",
@@ -103,15 +104,17 @@ def _inputs(network: Network) -> tuple[ModelInput, ...]:
     if main not in _IDS:
         return (ModelInput(name=main),)
     names = (main, *(name for name in _BESIDE_IDS if name in takes and name != main))
-    # What the models take where a tokenizer gives nothing else: all tokens of the first type, padding not attended to.
-    defaults = {
-        MASK: partial(mask_of, pad=getattr(network.config, "pad_token_id", None)),
-        "token_type_ids": np.zeros_like,
-    }
+    # Models have defaults for both. That of the mask attends to padding; that of the types is all zeros in BERT, none in
+    # GPT-2.
+    defaults = {MASK: partial(mask_of, pad=getattr(network.config, "pad_token_id", None)), "token_type_ids": _left_out}
     return tuple(
         ModelInput(name=name, shape=(None, None), dtype="I64", default=defaults.get(name) if name != main else None)
         for name in names
     )
+
+
+def _left_out(ids: Array) -> None:
+    """Run the model without this input."""
 
 
 def _call(network: Network, batch: Mapping[str, Tensor]) -> Tensor:

@@ -3,21 +3,23 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from safetensors.numpy import save_file
 
-from regaudit.cli.compare import natural
-from regaudit.compare import Run, compare, parse, rule
+import regaudit
+from regaudit.cli.compare import FORMATS, natural
+from regaudit.compare import Run, compare, parse, rule, with_distances
 from regaudit.compare.names import common_prefixes
 from regaudit.compare.records import Track, relative
 from regaudit.errors import ConfigError
 from regaudit.records import Audit, Axis, Coverage, Layer, LayerAudit, Measurement, Parameter, Role, Use
-from regaudit.reports import View
-from regaudit.reports import comparison
+from regaudit.reports import View, comparison
 from regaudit.reports.comparison import Judged
 from regaudit.reports.comparison.judged import moved, sparkline
-
 
 RENDERERS = {each.name: each.render for each in comparison.RENDERERS}
 
@@ -227,3 +229,61 @@ def test_numbers_decide_the_order(numbers):
 def test_a_relative_change_is_finite_or_none(old, new):
     change = relative(old, new)
     assert change is None or abs(change) < float("inf")
+
+
+class TestDistances:
+    def save(self, path, **kernels):
+        save_file({f"{name}.weight": kernel.astype(np.float32) for name, kernel in kernels.items()}, path)
+        return str(path)
+
+    def compared(self, *paths):
+        runs = [Run(name=path, audit=regaudit.audit(path, regaudit.Options(spectrum="off"))) for path in paths]
+        return with_distances(compare(runs), {})
+
+    def test_it_is_the_norm_of_the_difference_over_the_first(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("regaudit.compare.distances.BLOCK", 24)  # several blocks, the last one shorter
+        rng = np.random.default_rng(0)
+        first = {name: rng.normal(size=(11, 12)) for name in ("x", "y")}
+        last = {name: kernel + 0.1 * rng.normal(size=kernel.shape) for name, kernel in first.items()}
+        found = self.compared(
+            self.save(tmp_path / "a.safetensors", **first), self.save(tmp_path / "b.safetensors", **last)
+        )
+        for name, kernel in first.items():
+            expected = np.linalg.norm(last[name] - kernel) / np.linalg.norm(kernel)
+            assert found.track(name, "kernel.distance").values == (0.0, pytest.approx(expected, rel=1e-5))
+        both = [np.concatenate([each["x"], each["y"]]) for each in (first, last)]
+        expected = np.linalg.norm(both[1] - both[0]) / np.linalg.norm(both[0])
+        assert found.track("", "model.kernel_distance").last == pytest.approx(expected, rel=1e-5)
+
+    def test_what_cannot_be_said_is_missing(self, tmp_path):
+        one = np.ones((8, 8))
+        first = self.save(tmp_path / "a.safetensors", same=one, nan=one, reshaped=one, gone=one, zero=0 * one)
+        broken = np.where(np.eye(8) > 0, np.nan, 1.0)
+        last = self.save(tmp_path / "b.safetensors", same=one, nan=broken, reshaped=np.ones((8, 9)), zero=one, new=one)
+        found = self.compared(first, last)
+        distances = {each.layer: each.values for each in found.tracks if each.measure == "kernel.distance"}
+        assert distances == {"same": (0.0, 0.0), "zero": (0.0, None)}
+
+    def test_percent_of_a_distance_is_its_own_value(self):
+        track = Track(layer="x", measure="kernel.distance", values=(0.0, 0.12))
+        found = replace(compare([run_of("a", *norms(x=1.0)), run_of("b", *norms(x=1.0))]), tracks=(track,))
+        assert [bool(rule(found, parse(f"kernel.distance:{limit}")).breaches) for limit in ("10%", "0.1", "+13%", "12%")] == [
+            True, True, False, False,
+        ]  # fmt: skip
+
+    def test_reports_have_no_distances(self):
+        with pytest.raises(ConfigError, match="distances need the weights"):
+            rule(compare([run_of("a", *norms(x=1.0)), run_of("b", *norms(x=1.0))]), parse("kernel.distance:1%"))
+
+
+def test_the_document_fits_its_schema():
+    schema = json.loads(comparison.SCHEMA.read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(schema)
+    found = compare([run_of("a", *norms(x=1.0, y=0.0), rms=1.0), run_of("b", *norms(x=2.0), rms=1.0)])
+    for limits in ((), (parse("kernel.fro_norm:+1%"),)):
+        judged = Judged(comparison=found, rulings=tuple(rule(found, each) for each in limits))
+        Draft202012Validator(schema).validate(json.loads(RENDERERS["json"](judged, View())))
+
+
+def test_the_formats_of_the_option_are_those_there_are():
+    assert [each.name for each in comparison.RENDERERS] == FORMATS

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from regaudit.effects import detect
-from regaudit.effects.detected import RUNGS
+from regaudit.effects.detected import RUNGS, _deciding
+from regaudit.effects.rungs import RungVerdict
 from regaudit.records import Adam, Agreement, Declared, LayerAudit, Measurement, Norm, Role, Site
 
 DECLARED = {"target": "", "site": "parameters", "where": "optimizer", "unit": "torch.AdamW"}
@@ -180,3 +181,19 @@ def test_the_slope_of_adam_can_only_exclude_decay(make_audit, make_layer, slope,
     seen = detect(make_audit(layer, declared=(decay(0.0, learning_rate=1e-3),)))
     assert (seen is not None and (seen.site, seen.rung) == (Site.NONE, "decay slope")) is fires
     assert detect(make_audit(layer)) is None
+
+
+def verdict(site, norm=None, confidence=0.9):
+    return RungVerdict(site=site, norm=norm, confidence=confidence, basis="weights", rationale=("It shows.",))
+
+
+@pytest.mark.parametrize(("sites", "chosen"), [
+    ((Site.KERNEL, Site.BIAS), 0),
+    ((Site.NONE, Site.BIAS), 1),
+    ((Site.NONE, Site.KERNEL, Site.ACTIVITY), 2),
+    ((Site.NONE, Site.KERNEL), 0),
+    ((Site.NONE,), 0),
+], ids=["first", "bias beside no decay", "activity beside no decay", "kernels are decided", "alone"])  # fmt: skip
+def test_no_decay_of_kernels_leaves_biases_and_activities_open(sites, chosen):
+    fired = [(rung, verdict(site)) for rung, site in zip(RUNGS, sites, strict=False)]
+    assert _deciding(fired) is fired[chosen]

@@ -75,6 +75,11 @@ def test_layers_that_the_report_excludes_are_left_out_by_their_exact_names():
     assert penalty.covers("fc1", role=Role.DENSE)
 
 
+def test_both_norms_at_once_are_one_penalty():
+    (penalty,) = from_report(report(norm=None, strength=0.01, strength_l2=0.03))
+    assert (penalty.site, penalty.l1, penalty.l2) == (Site.KERNEL, 0.01, 0.03)
+
+
 def test_no_penalty_is_no_penalty():
     assert from_report(report(site="none", norm=None, strength=None)) == ()
 

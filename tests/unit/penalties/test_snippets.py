@@ -106,6 +106,16 @@ def test_torch_lines_give_the_gradient_of_the_keras_penalty():
     torch.testing.assert_close(model.bias, other.bias)
 
 
+def test_lines_for_both_norms_decay_and_take_a_proximal_step():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    lines = torch_lines(Site.KERNEL, None, 0.01, 0.03)
+    decay, step = lines.split("from regaudit")
+    x, y = torch.randn(5, 3), torch.tensor([0, 1, 0, 1, 1])
+    assert run(decay, model, x, y)["optimizer"].param_groups[0]["weight_decay"] == 0.06
+    run_step(f"from regaudit{step}", model, x, y)
+    assert "L1L2(l1=0.01, l2=0.03)" in keras_lines(Site.KERNEL, None, 0.01, 0.03)
+
+
 def test_torch_activity_term_is_divided_by_the_batch_size():
     """The example of keras.io: Dense(5, ones) on 2·ones(5, 5) has an activity L2(0.01) loss of 5."""
     model = nn.Linear(5, 5, bias=False)

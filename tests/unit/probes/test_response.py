@@ -11,7 +11,7 @@ from torch import nn  # noqa: E402
 from regaudit.config import Probing  # noqa: E402
 from regaudit.errors import ConfigError  # noqa: E402
 from regaudit.probes import response  # noqa: E402
-from regaudit.probes.arms import NO_PENALTY, Arm, grid, neighbours  # noqa: E402
+from regaudit.probes.arms import NO_PENALTY, Arm, elastic, grid, neighbours  # noqa: E402
 from regaudit.probes.effort import Effort, work_of  # noqa: E402
 from regaudit.probes.initial_values import initial_values  # noqa: E402
 from regaudit.probes.last_layer import NO_LAST_LAYER, last_layer  # noqa: E402
@@ -20,7 +20,7 @@ from regaudit.probes.retraining import Pool, Retraining  # noqa: E402
 from regaudit.probes.splits import crossed, is_shifted, same  # noqa: E402
 from regaudit.records import Layer, Norm, Response, Role, Site  # noqa: E402
 
-QUICK = Effort(few=True, replicas=3, steps=60, best=3, longer=80, batch=64)
+QUICK = Effort(few=True, replicas=2, steps=40, best=3, longer=60, batch=32)
 
 
 def linear(rows, inputs, used, noise, seed=0):
@@ -95,16 +95,53 @@ def test_neighbours_are_half_and_twice_and_the_other_norm_where_it_was_not_tried
     assert grid()[0] == grid(few=True)[0] == NO_PENALTY
 
 
+def test_l1_and_l2_at_once_are_tried_where_both_are_among_the_best():
+    l1, l2, other = (
+        Arm(site=s, norm=n, strength=x)
+        for s, n, x in ((Site.KERNEL, Norm.L1, 0.02), (Site.KERNEL, Norm.L2, 0.1), (Site.ACTIVITY, Norm.L2, 0.1))
+    )
+    assert elastic([l2, other, l1]) == (Arm(site=Site.KERNEL, strength=0.01, strength_l2=0.05),)
+    assert elastic([l2, other]) == elastic([]) == ()
+
+
+def test_l1_and_l2_at_once_lead_only_where_that_is_no_chance():
+    arms = (NO_PENALTY, Arm(site=Site.KERNEL, norm=Norm.L1, strength=0.02), elastic_arm())
+    rows = torch.randn(100, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(100, generator=torch.Generator().manual_seed(1))
+    noise = (noise - noise.mean()) / noise.std()  # a standard error of 0.1
+    for lead, reference in ((0.3, 2), (0.15, 1), (-0.1, 1)):
+        losses = torch.stack([rows + 1.0, rows, rows - lead + noise])
+        assert response._reference(arms, losses) == reference, lead
+
+
+def elastic_arm():
+    return Arm(site=Site.KERNEL, strength=0.01, strength_l2=0.05)
+
+
+def test_l1_and_l2_at_once_take_the_place_of_the_last_of_the_best(trained):
+    x, y = linear(40, 4, 2, 0.1)
+    session = trained(nn.Sequential(nn.Linear(4, 1)), x, y, linear(30, 4, 2, 0.1, seed=1), steps=20)
+    trial = response.Trial(session, QUICK)
+    taken = []
+    trial._outcome = lambda arms, splits, steps, first: taken.append(arms)
+    trial._responses = lambda outcome, method: (screened(Site.KERNEL, 0.1),)
+    l1 = dataclasses.replace(screened(Site.KERNEL, 0.15), norm=Norm.L1, strength=0.02)
+    trial.refine([screened(Site.NONE, 0.3), screened(Site.KERNEL, 0.1), l1, screened(Site.ACTIVITY, 0.2)])
+    assert elastic_arm().site in {a.site for a in taken[0] if a.strength_l2 == 0.5}
+    assert Site.ACTIVITY not in {a.site for a in taken[0]}
+
+
 def test_a_stack_trains_as_its_members_do_alone(trained):
     """Every penalty in the stack ends where a plain loop with autograd's own penalty does."""
     x, y = linear(30, 4, 2, 0.1)
     session = trained(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1)), x, y, None, steps=5)
     arms = [NO_PENALTY, *(Arm(site=s, norm=n, strength=0.05) for s in list(Site)[1:] for n in Norm)]
+    arms.append(Arm(site=Site.KERNEL, strength=0.05, strength_l2=0.2))
     pool, splits = Pool(inputs={"x": x}, labels=y), same(30, 0, 1)
     network = Retraining(session, batch=30)
-    together = network.train(arms, splits, [3], pool, 20)
+    together = network.train(arms, splits, [3], pool, 6)
     for arm, weights in zip(arms, together[:, 0], strict=True):
-        assert torch.allclose(weights, alone(session, arm, x, y, 20), atol=2e-4), arm
+        assert torch.allclose(weights, alone(session, arm, x, y, 6), atol=2e-4), arm
 
 
 def alone(session, arm, x, y, steps):
@@ -116,14 +153,15 @@ def alone(session, arm, x, y, steps):
     values = [start[name].clone().requires_grad_() for name in names]
     rates = [min(0.04, 0.4 * float(v.detach().square().mean().sqrt())) if v.ndim > 1 else 0.04 for v in values]
     first, second = [torch.zeros_like(v) for v in values], [torch.zeros_like(v) for v in values]
-    element = torch.abs if arm.norm is Norm.L1 else torch.square
+    l1 = arm.strength if arm.norm is not Norm.L2 else 0.0
+    l2 = arm.strength if arm.norm is Norm.L2 else arm.strength_l2 or 0.0
     for step in range(steps):
         w0, b0, w1, b1 = values
         hidden = torch.tanh(x @ w0.T + b0)
         output = hidden @ w1.T + b1
         penalised = {Site.KERNEL: [w0, w1], Site.BIAS: [b0, b1], Site.ACTIVITY: [hidden, output]}.get(arm.site, [])
-        scale = arm.strength / (len(x) if arm.site is Site.ACTIVITY else 1)
-        loss = (output - y).square().mean() + scale * sum(element(each).sum() for each in penalised)
+        added = sum(l1 * each.abs().sum() + l2 * each.square().sum() for each in penalised)
+        loss = (output - y).square().mean() + added / (len(x) if arm.site is Site.ACTIVITY else 1)
         for i, slope in enumerate(torch.autograd.grad(loss, values)):
             first[i] = 0.9 * first[i] + 0.1 * slope
             second[i] = 0.99 * second[i] + 0.01 * slope**2
@@ -133,7 +171,9 @@ def alone(session, arm, x, y, steps):
     return torch.cat([v.detach().flatten() for v in values])
 
 
-def test_a_sparse_task_with_few_rows_gains_by_a_kernel_penalty(trained):
+def test_a_sparse_task_with_few_rows_gains_by_a_kernel_penalty(trained, monkeypatch):
+    effort = dataclasses.replace(QUICK, replicas=3, steps=60, longer=80, batch=64)
+    monkeypatch.setattr(response, "EFFORTS", ((1e5, effort),))
     x, y = linear(40, 30, 2, 0.4)
     val = linear(30, 30, 2, 0.4, seed=1)
     found = respond(trained(nn.Sequential(nn.Linear(30, 1)), x, y, val))
@@ -246,7 +286,7 @@ def test_batch_norm_and_dropout_are_trained(trained):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_network_that_asks_for_numbers_is_a_reason(session_of):
+def test_a_network_that_asks_for_numbers_is_trained_one_by_one(session_of, monkeypatch):
     class Branching(nn.Module):
         def __init__(self):
             super().__init__()
@@ -255,6 +295,7 @@ def test_a_network_that_asks_for_numbers_is_a_reason(session_of):
         def forward(self, x):
             return self.fc(x) if float(x.detach().sum()) > 0 else -self.fc(x)
 
+    monkeypatch.setattr(response, "ALONE", dataclasses.replace(response.ALONE, steps=2, longer=2))
     x, y = linear(30, 4, 2, 0.1)
     found = respond(session_of(Branching(), x, y, loss="mse"))
     assert found.notes == (ONE_BY_ONE,)
@@ -271,10 +312,10 @@ def test_a_recurrent_network_is_trained_one_by_one(session_of, monkeypatch):
         def forward(self, x):
             return self.fc(self.lstm(x)[0][:, -1])
 
-    monkeypatch.setattr(response, "ALONE", dataclasses.replace(response.ALONE, steps=4, longer=6))
-    x = torch.randn(40, 5, 3, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(response, "ALONE", dataclasses.replace(response.ALONE, steps=2, longer=2, batch=16))
+    x = torch.randn(40, 3, 3, generator=torch.Generator().manual_seed(0))
     session = session_of(Last(), x, x[:, -1, :1], loss="mse")
-    assert work_of(session) >= 5 * 4 * 4 * (3 + 4)
+    assert work_of(session) >= 3 * 4 * 4 * (3 + 4)
     found = respond(session)
     assert found.notes == (ONE_BY_ONE,)
     assert {r.method for r in found.responses} == {RETRAINED, SCREENED}
@@ -298,7 +339,7 @@ def test_inputs_that_l1_drops_are_named(trained, monkeypatch):
     strong = max((r for r in found.responses if r.norm is Norm.L1 and r.site is Site.KERNEL), key=lambda r: r.strength)
     assert strong.dropped_inputs
     assert 0 not in strong.dropped_inputs
-    assert all(not r.dropped_inputs for r in found.responses if r.norm is not Norm.L1)
+    assert all(not r.dropped_inputs for r in found.responses if r.norm is Norm.L2 or r.site is Site.NONE)
 
 
 def test_a_bias_penalty_that_only_holds_early_is_not_the_best_after_longer_training(trained):

@@ -8,6 +8,7 @@ import pytest
 from regaudit.recommend import recommend
 from regaudit.recommend.choice import choose, rows_needed
 from regaudit.records import Action, Detected, Norm, ProbeRun, Response, Site, Skip
+from regaudit.reports.sections import in_brief
 
 KERNEL_L2 = (Site.KERNEL, Norm.L2)
 KERNEL_L1 = (Site.KERNEL, Norm.L1)
@@ -123,6 +124,39 @@ def test_the_strength_is_a_mean_weighted_by_support():
     expected = math.exp((math.log(0.04) + weight * math.log(0.08)) / (1 + weight))
     assert choose([BEST, near, NONE], "accuracy").strength == pytest.approx(expected, rel=0.03)
     assert choose([BEST, NONE], "accuracy").strength == 0.04
+
+
+def test_both_norms_at_once_are_recommended_only_where_every_single_one_is_clearly_behind(advised):
+    both = response((Site.KERNEL, None), 0.02, 0.3, strength_l2=0.05, shrinkage=0.2, zero_fraction=0.5)
+    advice = advised(NONE, dataclasses.replace(BEST, behind=0.1), both)
+    assert (advice.site, advice.norm, advice.strength, advice.strength_l2) == (Site.KERNEL, None, 0.02, 0.05)
+    assert (advice.strength_low, advice.strength_high) == (0.01, 0.04)
+    assert "L1L2(l1=0.02, l2=0.05)" in advice.apply["keras"]
+    assert any("kernel L1 0.02 and L2 0.05" in each.text for each in advice.rationale)
+    assert in_brief(advice) == "add a kernel L1 and L2 penalty, strengths 0.02 and 0.05"
+
+    advice = advised(NONE, dataclasses.replace(BEST, behind=0.03), both)
+    assert (advice.norm, advice.strength_l2) == (Norm.L2, None)
+    assert any("not clearly below the best of one alone" in each.text for each in advice.rationale)
+
+
+def test_a_reduction_says_what_is_in_use(advised):
+    found = Detected(
+        site=Site.KERNEL,
+        norm=Norm.L2,
+        strength=0.4,
+        strength_low=None,
+        strength_high=None,
+        confidence=0.9,
+        basis="stationarity",
+    )
+    texts = [each.text for each in advised(NONE, BEST, detected=found).rationale]
+    assert "Kernel L2 0.4 is in use (detected): 10 times as strong as what is recommended." in texts
+
+
+def test_what_stays_without_being_known_is_no_advice_to_use_none(advised):
+    advice = advised(NONE, dataclasses.replace(BEST, gain=0.02, gain_se=0.05))
+    assert in_brief(advice) == "change nothing: train with what was used so far"
 
 
 def test_rows_needed_fall_with_the_square_of_the_gain():

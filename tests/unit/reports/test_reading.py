@@ -39,6 +39,16 @@ def test_every_bundled_model_comes_back(case):
     assert render(read(raw, "run.json")) == raw
 
 
+def test_a_report_from_before_responses_had_layers_is_still_read(reports):
+    document = json.loads(render(reports["probed"]))
+    for each in document["responses"]:
+        for key in ("layer", "dropped_inputs", "strength_l2"):
+            del each[key]
+    del document["recommendation"]["strength_l2"]
+    assert document["responses"]
+    assert render(read(json.dumps(document).encode(), "run.json")) == render(reports["probed"])
+
+
 def test_several_inputs_come_back(reports):
     raw = render(gather([reports["failed"], reports["unread"], reports["passed"]]))
     assert render(read(raw, "run.json")) == raw

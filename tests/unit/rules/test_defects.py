@@ -276,6 +276,13 @@ class TestUntouched:
     def test_silent(self, model, findings, effects):
         assert findings(*model.like_four(width=32), effects=effects) == []
 
+    def test_silent_without_a_spectrum(self, model, findings):
+        layers = model.like_four(width=32)
+        plain = [
+            replace(e, measurements=tuple(m for m in e.measurements if "outlier" not in m.measure)) for e in layers
+        ]
+        assert findings(*plain, effects=untouched("l2")) == []
+
 
 class TestUnusedRank:
     def adapters(self, model, used, rank=16, count=3):

@@ -14,7 +14,9 @@ from regaudit.rules.base import Cost
 from regaudit.rules.pages import COSTS, escape
 
 TESTS = [
-    path.read_text() for folder in ("rules", "policy", "../cli") for path in (Path(__file__).parents[1] / folder).glob("*.py")
+    path.read_text()
+    for folder in ("rules", "policy", "../cli")
+    for path in (Path(__file__).parents[1] / folder).glob("*.py")
 ]
 NAMES = {rule.name for rule in RULES}
 

@@ -25,6 +25,7 @@ fail-on = "warn"
 select = ["RGA1", "kernel-rank-collapse"]
 extend-select = ["RGA8"]
 ignore = ["RGA105"]
+baseline = "old.json"
 fail-on-stale = true
 require-waiver-expiry = false
 spectrum = "off"
@@ -70,12 +71,14 @@ def project(tmp_path):
     return settle
 
 
-def test_everything_that_can_be_set_is_read(project, tmp_path):
+def test_everything_that_can_be_set_is_read(project, tmp_path, monkeypatch):
+    (tmp_path / "old.json").write_text('{"schema_version": "1.0", "findings": []}')
+    monkeypatch.chdir(tmp_path)
     settings = project(WHOLE)
     policy = apply.policy(settings, None)
     assert (policy.preset, policy.fail_on, policy.fail_on_stale) == ("publish", "warn", True)
     assert policy.select == ("RGA1", "kernel-rank-collapse")
-    assert policy.levels == {"RGA104": "error", "RGA203": "off"}
+    assert policy.levels == {"RGA104": "error", "RGA203": "off", "RGA905": "error"}
     assert policy.per_tensor == {"**.norm*.bias": ("RGA2",)}
     assert [(each.rule, str(each.expires), each.max_value) for each in policy.waivers] == [
         ("RGA104", "2027-03-01", 0.1), ("nonfinite-values", "None", None)
@@ -83,7 +86,7 @@ def test_everything_that_can_be_set_is_read(project, tmp_path):
     assert policy.waivers[0].where.endswith(f"regaudit.toml:{WHOLE.splitlines().index('[[waivers]]') + 1}")
     assert apply.thresholds(settings) == {"RGA104": {"zero-units": 0.5}}
     assert apply.limits(settings) == {"tensors": 2 << 20, "members": 5}
-    assert [each.path for each in apply.targets(settings)] == [str(tmp_path / "out/model.safetensors")]
+    assert [each.path for each in apply.targets(settings)] == ["out/model.safetensors"]
 
 
 def test_the_whole_example_fits_the_schema_and_the_other_way_round(project):
@@ -104,7 +107,15 @@ def test_schema_is_fresh_and_of_draft_7():
 
 @pytest.mark.parametrize(
     "table",
-    [{"failon": "warn"}, {"fail-on": "info"}, {"rules": {"RGA104": {"zeros": 1}}}, {"waivers": [{"rule": "RGA104"}]}],
+    [
+        {"failon": "warn"},
+        {"fail-on": "info"},
+        {"rules": {"RGA104": {"zeros": 1}}},
+        {"waivers": [{"rule": "RGA104"}]},
+        {"rules": {"RGA104": {"zero-units": 5}}},
+        {"rules": {"RGA104": {"min-fan-in": -1}}},
+        {"per-tensor": {"a": []}},
+    ],
     ids=str,
 )
 def test_the_schema_refuses_what_the_reader_refuses(table):
@@ -124,6 +135,14 @@ MISTAKES = [
     ("[rules.RGA104]\nlevel = 'warning'", "toml:2: rules.RGA104.level: cannot be 'warning'; choose off, info, warn or error"),
     ("[rules.RGA101]\nnonfinite = 5", "there is no key 'nonfinite'"),
     ("[rules.RGA104]\nzero-units = nan", "zero-units: is a number, not nan"),
+    ("[rules.RGA104]\nzero-units = 50", "toml:2: rules.RGA104.zero-units: is a share of the units, from 0 to 1, not 50"),
+    ("[rules.RGA104]\nmin-fan-in = -1", "min-fan-in: cannot be below 0"),
+    (f"[rules.RGA104]\nmin-fan-in = 1{'0' * 400}", "min-fan-in: is a number, not 10000"),
+    (f"[rules.RGA104]\nmin-fan-in = 1{'0' * 5000}", "no TOML: Exceeds the limit"),
+    (f"select = {'[' * 3000}", "no TOML: maximum recursion"),
+    ("[per-tensor]\n'a.*' = []", "toml:2: per-tensor.a.*: is an empty list"),
+    ("[[waivers]]\nrule='RGA104'\nreason='x'\ntensors=[]", "toml:4: waivers[1].tensors: is an empty list"),
+    ("[[waivers]]\nrule='RGA104'\nreason='x'\ninputs=[]", "toml:4: waivers[1].inputs: is an empty list"),
     ("[rules.RGA104]\nlevel='off'\n[rules.kernel-dead-units]\nlevel='off'", "toml:3: rules.kernel-dead-units: kernel-dead-units is the rule RGA104"),
     ("[per-tensor]\n'a.*' = ['RGA77']", "toml:2: per-tensor.a.*: names no rule"),
     ("[limits]\ntensor = 5", "toml:2: limits.tensor: there is no limit 'tensor'. Did you mean tensors?"),
@@ -140,7 +159,7 @@ MISTAKES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "message"), MISTAKES, ids=[text for text, _ in MISTAKES])
+@pytest.mark.parametrize(("text", "message"), MISTAKES, ids=[text[:60] for text, _ in MISTAKES])
 def test_a_mistake_is_told_with_its_line(project, text, message):
     with pytest.raises(ConfigError) as error:
         project(text)
@@ -150,6 +169,34 @@ def test_a_mistake_is_told_with_its_line(project, text, message):
 def test_several_mistakes_are_counted(project):
     with pytest.raises(ConfigError, match=r"and 1 more: regaudit config validate"):
         project("failon = 1\nspectrums = 2")
+
+
+def test_stale_entries_of_no_baseline_cannot_fail(project):
+    with pytest.raises(ConfigError, match=r"toml:1\) needs a baseline"):
+        apply.policy(project("fail-on-stale = true"), None)
+
+
+@pytest.mark.parametrize("name", ["tool.regaudits", "tool.regaudt", "tools.regaudit", "regaudit"])
+def test_a_table_that_is_nearly_ours_is_named(project, name):
+    (note,) = project(f'[{name}]\nfail-on = "warn"', name="pyproject.toml").notices
+    assert "is [tool.regaudit] meant?" in note
+
+
+@pytest.mark.parametrize("name", ["tool.ruff", "project", "tool.reports", "tools"])
+def test_tables_of_others_are_not_named(project, name):
+    assert project(f'[{name}]\nx = "warn"', name="pyproject.toml").notices == ()
+
+
+def test_a_second_configuration_in_the_folder_is_named(project, tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[tool.regaudit]\nfail-on = "warn"')
+    settings = project('fail-on = "error"')
+    assert settings.value("fail-on") == "error"
+    assert settings.notices == (f"{tmp_path / 'pyproject.toml'} is not used: regaudit.toml beside it goes first",)
+
+
+def test_a_broken_file_that_does_not_hold_breaks_nothing(project, tmp_path):
+    (tmp_path / "pyproject.toml").write_text("[tool.regaudit")
+    assert project('fail-on = "warn"').value("fail-on") == "warn"
 
 
 def test_lines_of_a_pyproject(project):
