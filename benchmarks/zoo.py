@@ -8,7 +8,8 @@
     base_index  the arm that the checkpoint was trained with
     null_loss   the test loss of a constant output
 
-A recommendation counts as the arm of its site and norm with the nearest strength; `keep` as the base's.
+A recommendation counts as the arm of its site and norm with the nearest strength; `keep` as the base's; L1 and L2 at once,
+of which no outcome was measured, as none.
 *Regret* is (its loss - the best)/(the worse of none and base - the best), floored and clipped to [0, 2]; *harm* is a loss
 over 2% above the base's. The interval is a bootstrap over cases. *Cost* is the CPU time of the whole audit with labels
 less that without, in units of a plain training loop with the case's own optimizer, batch size and steps.

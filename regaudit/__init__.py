@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from regaudit.config import Options, Policy, Probing
+    from regaudit.config import Options, Policy, Probing, Waiver
     from regaudit.errors import CheckpointError, ConfigError, RegauditError
     from regaudit.pipeline import audit
     from regaudit.policy import judge
@@ -30,6 +30,7 @@ _HOMES = {
     "Options": "config",
     "Policy": "config",
     "Probing": "config",
+    "Waiver": "config",
     "Audit": "records",
     "Effect": "records",
     "Finding": "records",
@@ -56,6 +57,7 @@ __all__ = [
     "Recommendation",
     "RegauditError",
     "Skip",
+    "Waiver",
     "audit",
     "judge",
 ]

@@ -127,7 +127,7 @@ class Trying:
             raise ConfigError(f"--momentum {self.momentum}: give 0 or more, and less than 1")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise ConfigError(f"--weight-decay {self.weight_decay}: give 0 or more")
-        if not self.budget >= LEAST_BUDGET:
+        if not (math.isfinite(self.budget) and self.budget >= LEAST_BUDGET):
             raise ConfigError(f"--budget {self.budget:g}: give at least {LEAST_BUDGET:g} trainings")
         if self.resume and not self.log:
             raise ConfigError("--resume needs the log to go on with: add --log FILE")

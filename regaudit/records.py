@@ -422,14 +422,21 @@ class LayerAudit:
     skips: tuple[Skip, ...] = ()
     profile: Profile | None = None
     sums: UnitSums | None = field(default=None, compare=False, repr=False)
+    _by_name: Mapping[str, Measurement] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Index the measurements: rules ask for them by name, a hundred times a layer."""
+        object.__setattr__(self, "_by_name", {m.measure: m for m in reversed(self.measurements)})
 
     def value(self, measure: str) -> float | None:
         """Return the value of a measure (`"kernel.fro_norm"`), or None where it was not taken."""
-        return next((m.value for m in self.measurements if m.measure == measure), None)
+        found = self._by_name.get(measure)
+        return found.value if found else None
 
     def detail(self, measure: str) -> str:
         """Return the detail of a measure, or "" where there is none."""
-        return next((m.detail for m in self.measurements if m.measure == measure), "")
+        found = self._by_name.get(measure)
+        return found.detail if found else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

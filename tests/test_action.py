@@ -13,6 +13,7 @@ yaml = pytest.importorskip("yaml")
 ROOT = Path(__file__).resolve().parent.parent
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
 STEPS = {each["id"]: each for each in ACTION["runs"]["steps"] if "id" in each}
+SHELL = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c"]  # as runners start `shell: bash`
 DEFAULTS = {name: each["default"] for name, each in ACTION["inputs"].items()}
 
 
@@ -45,7 +46,7 @@ class Runner:
             **{name: self.value(each) for name, each in STEPS[step]["env"].items()},
         }
         done = subprocess.run(
-            ["bash", "-c", STEPS[step]["run"]], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+            [*SHELL, STEPS[step]["run"]], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )
         self.steps[step] = dict(line.split("=", 1) for line in output.read_text().splitlines())
         return done

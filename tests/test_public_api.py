@@ -11,7 +11,7 @@ import regaudit
 def test_public_names():
     assert set(regaudit.__all__) == {
         "Audit", "CheckpointError", "ConfigError", "Effect", "Finding", "LayerAudit", "Measurement", "Options",
-        "Policy", "Probing", "Recommendation", "RegauditError", "Skip", "audit", "judge",
+        "Policy", "Probing", "Recommendation", "RegauditError", "Skip", "Waiver", "audit", "judge",
     }  # fmt: skip
 
 

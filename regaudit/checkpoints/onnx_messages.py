@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _EXTERNAL = 1  # TensorProto.DataLocation
 _SCOPES = "pkg.torch.onnx.name_scopes"  # module paths, as PyTorch's exporter writes them beside each node
 
+_SETTING_BYTES = 1024  # of a text attribute; serialised engines lie in this field too
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TensorMessage:
@@ -243,27 +245,33 @@ class _Messages:
             match each.number:
                 case 1:
                     name = self._text(each)
-                case 2:
-                    value = self._wire.number(each)
-                case 3:
-                    value = self._wire.integer(each)
-                case 4 if each.stop - each.start < 1024:  # a setting; serialised engines lie in this field too
-                    value = self._wire.text(each)
-                case 5:
-                    value = self._tensor(each)
                 case 6 | 11:
                     graphs.append(self._inner(each, nesting))
                 case 7:
                     numbers.extend(self._wire.numbers(each))
                 case 8:
                     integers.extend(self._wire.integers(each))
-                case 9 if each.stop - each.start < 1024:
+                case 9 if each.stop - each.start < _SETTING_BYTES:
                     texts.append(self._wire.text(each))
-                case 21:
-                    value = Reference(self._text(each))
                 case _:
-                    pass
+                    single = self._single(each)
+                    value = value if single is None else single
         return name, tuple(graphs) or tuple(integers) or tuple(numbers) or tuple(texts) or value
+
+    def _single(self, message: Field) -> Attribute | None:
+        match message.number:
+            case 2:
+                return self._wire.number(message)
+            case 3:
+                return self._wire.integer(message)
+            case 4 if message.stop - message.start < _SETTING_BYTES:
+                return self._wire.text(message)
+            case 5:
+                return self._tensor(message)
+            case 21:
+                return Reference(self._text(message))
+            case _:
+                return None
 
     def _inner(self, message: Field, nesting: int) -> Graph:
         if nesting >= limits.ONNX_NESTING.value:

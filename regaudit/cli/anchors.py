@@ -17,18 +17,17 @@ if TYPE_CHECKING:
 _BESIDE = ("{name}.index.json", "model.safetensors.index.json", "config.json", "README.md")
 
 
-def anchors_of_targets(settings: Settings) -> Mapping[str, Anchor]:
-    """Return the lines of the configuration that name models of the project, by the models' whole paths."""
-    found = {}
+def anchors_of_targets(settings: Settings) -> Mapping[str, Anchor | None]:
+    """Return where the configuration names the models of the project, by their whole paths; None where no review shows it."""
+    found: dict[str, Anchor | None] = {}
     for each in settings.under("targets"):
         file, _, line = each.origin.rpartition(":")
         place = _inside(file)
-        if place:
-            found[os.path.realpath(each.value.path)] = Anchor(path=place, line=int(line))
+        found[os.path.realpath(each.value.path)] = Anchor(path=place, line=int(line)) if place else None
     return found
 
 
-def anchor_of(path: str, declared: Mapping[str, Anchor]) -> Anchor | None:
+def anchor_of(path: str, declared: Mapping[str, Anchor | None]) -> Anchor | None:
     """Return the line that names a model, or else that of a file beside it; None where there is neither."""
     return declared.get(os.path.realpath(path)) or anchor_beside(path)
 

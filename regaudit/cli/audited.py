@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ class Request:
     objective: str = "accuracy"
     limits: Mapping[str, int] = field(default_factory=dict)
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    anchors: Mapping[str, Anchor] = field(default_factory=dict)
+    anchors: Mapping[str, Anchor | None] = field(default_factory=dict)
     operator_norm: int = 0
     threads: int = 0
     explain: tuple[str, ...] = ()
@@ -90,10 +91,15 @@ def audited(request: Request, gate: Gate | None = None) -> int:
     files = destinations(request.outputs, [each for each in found if isinstance(each, str)])
     kept = destinations([f"json={gate.write_baseline}"] if gate and gate.write_baseline else [], [])
     gated = policy if gate else None
+    is_whole = _is_whole(found, request.anchors, policy)
     if is_several(request.inputs, recursive=request.recursive):
-        report = gather(settled([_one_of(found, i, request, gated, view) for i in range(len(found))], policy, gate))
+        report = gather(
+            settled(
+                [_one_of(found, i, request, gated, view) for i in range(len(found))], policy, gate, is_whole=is_whole
+            )
+        )
     else:
-        (report,) = settled([_report(found[0], request, gated, view)], policy, gate)
+        (report,) = settled([_report(found[0], request, gated, view)], policy, gate, is_whole=is_whole)
     if kept and report.problems:
         say(f"note: the baseline {kept[0].path} is not written: not every input could be read")
         kept = ()
@@ -103,12 +109,12 @@ def audited(request: Request, gate: Gate | None = None) -> int:
     return report.exit_code
 
 
-def settled(parts: Sequence[Report], policy: Policy, gate: Gate | None) -> list[Report]:
+def settled(parts: Sequence[Report], policy: Policy, gate: Gate | None, *, is_whole: bool = True) -> list[Report]:
     """Return the reports on all inputs with the findings that count under a policy, and judged where there is a gate."""
     from regaudit.policy import settle, verdict
 
     read = [part for part in parts if not part.problems]
-    audits = iter(settle([part.audit for part in read], policy, is_whole=len(read) == len(parts)))
+    audits = iter(settle([part.audit for part in read], policy, is_whole=is_whole and len(read) == len(parts)))
     found = []
     for part in parts:
         if not part.problems:
@@ -116,6 +122,17 @@ def settled(parts: Sequence[Report], policy: Policy, gate: Gate | None) -> list[
             part = replace(part, audit=audit, verdict=verdict(audit, policy) if gate else None)  # noqa: PLW2901
         found.append(part)
     return found
+
+
+def _is_whole(found: Sequence[str | Problem], targets: Mapping[str, Anchor | None], policy: Policy) -> bool:
+    """Return whether the run has every target of the configuration; what covers nothing in a part may cover the rest."""
+    read = {os.path.realpath(each) for each in found if isinstance(each, str)}
+    missing = len(targets.keys() - read)
+    if missing and (policy.waivers or policy.per_tensor or policy.baseline):
+        say(
+            f"note: not all targets are inputs ({missing:,} missing), so that what of the policy is unused cannot be told"
+        )
+    return not missing
 
 
 def _settings(request: Request, gate: Gate | None) -> Settings:

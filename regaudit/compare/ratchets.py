@@ -96,12 +96,16 @@ def rule(comparison: Comparison, ratchet: Ratchet) -> Ruling:
     A layer that the first run has not is new and has nothing to keep; what a later run no longer has is missing.
 
     Raises:
-        ConfigError: No run has such a measure or such a layer, so that it would pass for a misspelling.
+        ConfigError: The first run has no such measure or no such layer: the limit would hold nothing, as if misspelt.
     """
     tracks = [each for each in (*comparison.tracks, *comparison.model) if _concerns(ratchet, each)]
     if not tracks:
         raise ConfigError(_unmatched(comparison, ratchet))
     judged = [each for each in tracks if each.first is not None]
+    if not judged:
+        raise ConfigError(
+            f"--fail-on {ratchet.text!r}: the first run has no {ratchet.measure} there, so that nothing is held"
+        )
     return Ruling(
         ratchet=ratchet,
         compared=sum(value is not None for each in judged for value in each.values[1:]),

@@ -143,6 +143,8 @@ def _kind(penalty: Penalty) -> tuple[Site, Norm]:
 
 
 def _name(penalty: Penalty) -> str:
+    if penalty.l1 and penalty.l2:
+        return f"{penalty.site} L1 {penalty.l1:g} and L2 {penalty.l2:g}"
     site, norm = _kind(penalty)
     return f"{site} {norm.upper()} {penalty.l1 or penalty.l2:g}"
 

@@ -62,6 +62,20 @@ def _below(site: Site, name: str, limit: float) -> Callable[[Fits], float]:
     return lambda fits: min(max(limit - number(fits, site, Norm.L2, name), 0.0), 2.5)
 
 
+def _beyond_others(site: Site) -> Callable[[Fits], float]:
+    """Return by how much the best penalty of the site leaves less of u than the best of the other sites, negative if so."""
+
+    def left(fits: Fits, of: Site) -> float:
+        return min(number(fits, of, norm, "residual") for norm in Norm)
+
+    return lambda fits: left(fits, site) - min(left(fits, other) for other in (_K, _B, _A) if other is not site)
+
+
+def _strength(site: Site, norm: Norm) -> Callable[[Fits], float]:
+    """Return log₁₀ λ, at least -5."""
+    return lambda fits: math.log10(max(fits[site, norm].strength, 1e-5)) if (site, norm) in fits else -5.0
+
+
 _K, _B, _A = Site.KERNEL, Site.BIAS, Site.ACTIVITY
 
 # For each site what speaks for a penalty on it rather than for none.
@@ -71,17 +85,22 @@ OF_SITE: Final[Mapping[Site, Mapping[str, Callable[[Fits], float]]]] = {
         "fit": _best_fit(_K, "noise_cosine"),
         "rms": _own(_K, "rms", -5.0, 0.0),
         "signal": _own(_K, "signal", -3.0, 2.0),
+        "left": _beyond_others(_K),
+        "strength of L1": _strength(_K, Norm.L1),
+        "cosine of L2": lambda fits: number(fits, _K, Norm.L2, "cosine"),
     },
     _B: {
         "rms over kernels": _own(_B, "to_kernel", -3.0, 2.0),
         "near zeros": _own(_B, "near_zero", 0.0, 0.25),
         "cosine of L2": lambda fits: number(fits, _B, Norm.L2, "principal_cosine"),
         "signal": _own(_B, "signal", -3.0, 2.0),
+        "left": _beyond_others(_B),
     },
     _A: {
         "share": _best_share(_A, "principal_share"),
         "fit": _best_fit(_A, "noise_cosine"),
         "least rms": _own(_A, "least_rms", -4.0, 1.0),
+        "left": _beyond_others(_A),
     },
 }
 

@@ -87,7 +87,7 @@ def decay_exposure(subject: Subject) -> Estimate:
     require(layer.role in _SEARCHED, f"says nothing of the role {layer.role}")
     if layer.initial is not None:
         return _against_initial(subject)
-    std, origin = initial_std(layer, kernel)
+    std, origin = subject.initial_std
     kurtosis = initial_kurtosis(layer, kernel)
     cluster, where = _idle(subject) or _unused(subject) or _found(subject, std, kurtosis)
     is_known = layer.initial_std is not None or bool(layer.initial_scheme)

@@ -81,12 +81,12 @@ _KERAS_OP: Final = re.compile(r"Dense$|\dD(?:Transpose)?$")
 
 def initial_rms(subject: Subject) -> Value:
     """Return σ₀, the standard deviation that the kernel's initialisation is assumed to have had, and which."""
-    return initial_std(subject.layer, subject.parameter)
+    return subject.initial_std
 
 
 def growth(subject: Subject) -> Value:
     """Return rms/σ₀, and which initialisation is assumed."""
-    std, detail = initial_std(subject.layer, subject.parameter)
+    std, detail = subject.initial_std
     return subject.summary.rms * subject.summary.unit / std, detail
 
 

@@ -9,13 +9,14 @@ that got there. Sums of units come from the measurement of each layer: nothing i
 from __future__ import annotations
 
 import math
+import statistics
 from itertools import pairwise
-from statistics import median
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from regaudit.measures.base import Measure, Value, require
+from regaudit.measures.ordered import median
 from regaudit.records import Role
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _worst(found: Sequence[tuple[float | None, str]]) -> Value:
 def _typical(found: Sequence[float | None], reason: str) -> Value:
     known = [each for each in found if each is not None]
     require(bool(known), reason)
-    return median(known), f"{len(known)} pairs"
+    return statistics.median(known), f"{len(known)} pairs"
 
 
 def _stack(model: Model) -> Iterator[tuple[UnitSums, UnitSums, str]]:
@@ -134,10 +135,10 @@ def _chance(into: int, out: int) -> float:
 
 def _median(a: Array, b: Array) -> float | None:
     """Return the median |ln(a/b)| over units that are alive on both sides."""
-    alive = (a > ALIVE**2 * np.median(a)) & (b > ALIVE**2 * np.median(b))
+    alive = (a > ALIVE**2 * median(np.sort(a))) & (b > ALIVE**2 * median(np.sort(b)))
     if np.count_nonzero(alive) < LEAST_UNITS:
         return None
-    value = float(np.median(np.abs(np.log(a[alive] / b[alive]))))
+    value = median(np.sort(np.abs(np.log(a[alive] / b[alive]))))
     return value if math.isfinite(value) else None
 
 

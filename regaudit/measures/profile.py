@@ -45,7 +45,7 @@ class Sample:
         """Return how many elements lie in each bin; without a scale (all are zero) all in the middle one."""
         kept = np.concatenate(self.pieces).astype(np.float64)
         scaled = kept * (BINS / (2 * REACH * rms) if rms else 0.0) + BINS / 2
-        np.clip(scaled, 0, BINS - 1, out=scaled)
+        np.minimum(np.maximum(scaled, 0, out=scaled), BINS - 1, out=scaled)
         return array("I", np.bincount(scaled.astype(np.intp), minlength=BINS).tolist())
 
 

@@ -54,8 +54,9 @@ def small_sample(subject: Subject) -> tuple[Array, Array]:
         rows = summary.out_norms[box.out : box.out + box.values.shape[0]] / math.sqrt(into * taps)
         columns = summary.in_norms[box.into : box.into + box.values.shape[1]] / math.sqrt(out * taps)
         sizes.append(np.abs(box.values, dtype=np.float64).reshape(-1) / summary.rms)
-        both = rows[:, None, None] * columns[:, None] / summary.rms**2
-        expected.append(np.broadcast_to(both, box.values.shape).reshape(-1))
+        both = np.empty(box.values.shape)
+        both[...] = rows[:, None, None] * columns[:, None] / summary.rms**2
+        expected.append(both.reshape(-1))
     size, scale = np.concatenate(sizes), np.concatenate(expected)
     alive = (size > 0) & (scale > 0)
     require(bool(alive.any()), ALL_ZERO)

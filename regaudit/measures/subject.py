@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from regaudit.measures.base import NotMeasurable, plural, require
+from regaudit.measures.initial import initial_std
 from regaudit.measures.lanczos import Estimated, estimated
 from regaudit.measures.marchenko_pastur import Bulk, bulk
 from regaudit.measures.ordered import count_alive
@@ -44,6 +45,11 @@ class Subject:
     summary: Summary
     choice: str = "auto"
     sibling: Subject | None = None
+
+    @cached_property
+    def initial_std(self) -> tuple[float, str]:
+        """σ₀ that the kernel's initialisation is assumed to have had, and which; raises `NotMeasurable`."""
+        return initial_std(self.layer, self.parameter)
 
     @cached_property
     def spectrum(self) -> Spectrum:

@@ -65,7 +65,7 @@ def complaints(audits: Sequence[Audit], policy: Policy) -> Iterator[Finding]:
         return
     stale = _stale(audits, policy.baseline)
     if _is_of_others(audits, policy.baseline):
-        inputs = ", ".join(policy.baseline.inputs[:_SHOWN])
+        inputs = ", ".join(policy.baseline.inputs[:_SHOWN]) or "none"
         yield _complaint(
             policy,
             f"{policy.baseline.path} is a report on other inputs than those of this run: {inputs}.",

@@ -70,6 +70,9 @@ def _require_chain(start: Tensor, layers: list[Observation], output: Tensor) -> 
     for each in layers:
         name = each.place.layer
         require(each.inputs is not None and each.linear.is_floating_point(), f"{name} takes no single tensor")
+        require(
+            each.inputs is not None and each.inputs.is_floating_point(), f"{name} takes ids, which have no distance"
+        )
         require(_same(given, each.inputs), f"{name} does not take just what {giver} gives: the product is no bound")
         given, giver = each.activity, name
     require(_same(given, output), f"the output is not just what {giver} gives: the product is no bound")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 COORDINATES: Final = 8192  # at most; more are sampled, evenly over tensors
 EXAMPLES: Final = 1024  # whose single gradients are taken
 FEWEST: Final = 8  # examples that tell noise
+PERFECT: Final = 5e-4  # of ‖u‖²: less than that left is a perfect fit
 UNPENALISED: Final = frozenset({Role.EMBEDDING, Role.POSITIONAL})  # whose activity is a table's row
 SITES: Final = (Site.KERNEL, Site.BIAS, Site.ACTIVITY)
 NORMS: Final = (Norm.L1, Norm.L2)
@@ -205,6 +206,7 @@ def _records(gathered: Gathered) -> list[Stationarity]:
             "principal_cosine": cosine(basis @ free, basis @ np.where(own, direction, 0.0), precision),
             "share": by_noise[_key(site, norm)],
             "principal_share": along[_key(site, norm)],
+            "residual": _residual(at, direction, own, gathered.owner == site),
         }
         found.append(
             Stationarity(
@@ -217,6 +219,15 @@ def _records(gathered: Gathered) -> list[Stationarity]:
             )
         )
     return found
+
+
+def _residual(at: Coordinates, direction: Array, own: Array, site: Array) -> float:
+    """Return the logarithm of how much of ‖u‖², weighted by noise, the penalty alone leaves on all coordinates."""
+    fixed, precision = own | ~site, 1 / at.noise
+    square = float((precision * direction * direction)[fixed].sum())
+    strength = max(0.0, float((precision * direction * at.pull)[fixed].sum()) / square) if square > 0 else 0.0
+    left = _released(at, own, site, strength) - strength * np.where(fixed, direction, 0.0)
+    return float(np.log((precision * left * left).sum() / ((precision * at.pull**2).sum() + TINY) + PERFECT))
 
 
 def _released(at: Coordinates, own: Array, site: Array, strength: float) -> Array:

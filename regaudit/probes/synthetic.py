@@ -78,13 +78,15 @@ def _vocabularies(runner: Runner, shapes: Mapping[str, tuple[int, ...]]) -> dict
     import torch
 
     kinds = {each.name: _is_ids(each, shapes[each.name]) for each in runner.inputs if each.name in shapes}
+    if not any(kinds.values()):
+        return {}
     batch = {
         name: (_pattern(shapes[name], place) if is_ids else torch.zeros(1, *shapes[name])).to(runner.device)
         for place, (name, is_ids) in enumerate(kinds.items())
     }
     try:
         with torch.no_grad(), UserCode("the model"):
-            pieces = embeddings(runner, batch) if any(kinds.values()) else ()
+            pieces = embeddings(runner, batch)
     except (RegauditError, RuntimeError):
         return {}
     parameters = dict(runner.network.named_parameters(remove_duplicate=False))

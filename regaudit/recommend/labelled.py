@@ -139,7 +139,7 @@ def _rationale(
 ) -> tuple[Reason, ...]:
     reasons = (
         _gain(audit, choice),
-        _noise(audit, choice, action) if not choice.is_clear else None,
+        _noise(audit, choice, action, used) if not choice.is_clear else None,
         _in_use(used, choice) if action is Action.REDUCE else None,
         _against_none(responses, choice),
         _neighbours(responses, choice),
@@ -170,16 +170,24 @@ def _in_use(used: Used, choice: Choice) -> Reason:
     return Reason(text=text, measure="strength", value=used.strength)
 
 
-def _noise(audit: Audit, choice: Choice, action: Action) -> Reason:
+def _noise(audit: Audit, choice: Choice, action: Action, used: Used) -> Reason:
     best, rows = choice.response, audit.probe.val_examples if audit.probe else 0
     needed = rows_needed(best, rows) if rows else None
     if best.gain <= 0:
-        text = "No penalty that was tried is predicted to do better than the model as it is."
+        text = f"Nothing that was tried is predicted to do better than the model as it is, so {_stays(action, used)}."
         return Reason(text=text, measure="response.gain", value=best.gain)
     decide = f" About {needed:,} validation rows would decide." if needed else ""
-    stays = "none is added" if action is Action.NONE else "what is in use stays"
-    text = f"That could be chance, so {stays}.{decide}"
+    text = f"That could be chance, so {_stays(action, used)}.{decide}"
     return Reason(text=text, measure="rows_needed", value=float(needed) if needed else None)
+
+
+def _stays(action: Action, used: Used) -> str:
+    if action is Action.NONE:
+        return f"none is added (none is in use, as {used.how})"
+    if used.site is None:
+        return "what was used stays, though it is not known what that was"
+    strength = "" if used.strength is None else f" {number(used.strength)}"
+    return f"the {used.how} {used.site} {used.norm.upper() if used.norm else 'penalty'}{strength} stays"
 
 
 def _against_none(responses: list[Response], choice: Choice) -> Reason | None:
@@ -231,9 +239,9 @@ def _effect(choice: Choice) -> Reason | None:
 def _both(responses: list[Response], choice: Choice) -> Reason | None:
     """Return what L1 and L2 at once came to, where they were tried and are not recommended."""
     both = next((r for r in responses if is_elastic(r)), None)
-    if both is None or is_elastic(choice.response):
+    if both is None or is_elastic(choice.response) or choice.response.site is not Site.KERNEL:
         return None
-    text = f"Both at once, {_name(both)}, reach a held-out loss of {number(both.loss)}: not clearly below the best of one alone."
+    text = f"Tried at once, {_name(both)} reach a held-out loss of {number(both.loss)}: not clearly below the best of one alone."
     return Reason(text=text, measure="response.loss", value=both.loss)
 
 
@@ -256,7 +264,8 @@ def _alternatives(audit: Audit, penalty: Used) -> tuple[Alternative, ...]:
             f"{nearest.behind_se:.2g})."
         )
         if not nearest.behind and not first:
-            text = "The best that was tried, but not clearly better than the model as it is."
+            how = "not clearly" if nearest.gain > 0 else "no"
+            text = f"The best that was tried, but predicted to be {how} better than the model as it is."
         found.append(Alternative(site=site, norm=norm, why_not=text))
     return tuple(found)
 

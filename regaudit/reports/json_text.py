@@ -28,8 +28,10 @@ def written(value: object, margin: str = "\n") -> str:
         return quoted(value)
     if isinstance(value, float):
         return number(value)
-    if value is None or isinstance(value, int):
-        return json.dumps(value)
+    if value is None:
+        return "null"
+    if isinstance(value, int):  # a bool is one, too
+        return {True: "true", False: "false"}[value] if isinstance(value, bool) else int.__repr__(value)
     inner = margin + " "
     if isinstance(value, dict):
         parts = [f"{quoted(key)}: {written(each, inner)}" for key, each in sorted(value.items())]

@@ -257,7 +257,8 @@ def in_brief(advice: Recommendation) -> str:
     joint = " to" if advice.action is Action.REDUCE else ","
     strength = "" if advice.strength is None else f"{joint} {strengths(advice.strength, advice.strength_l2)}"
     decay = ", as AdamW's weight decay" if "AdamW(" in advice.apply.get("pytorch", "") else ""
-    return f"{_ACTIONS[advice.action]} {penalty(advice.site, advice.norm)} penalty{strength}{decay}"
+    verb = "add an" if advice.action is Action.ADD and advice.site is Site.ACTIVITY else _ACTIONS[advice.action]
+    return f"{verb} {penalty(advice.site, advice.norm)} penalty{strength}{decay}"
 
 
 def strengths(strength: float, strength_l2: float | None) -> str:

@@ -91,7 +91,8 @@ A waiver accepts findings: they stay in every report with the status `waived` an
 | `max-value` | the worst measured value that it covers; the finding counts again beyond it |
 
 One that has expired is the warning `waiver-expired`, and its findings count again; one that covers nothing in the whole run
-is the warning `waiver-unused`. `--no-waivers` shows what there is without them.
+is the warning `waiver-unused`. `--no-waivers` shows what there is without them. Where the file names `targets` and a run has
+only some of them, unused waivers, patterns and entries of the baseline are no findings: they may be for the others.
 
 ## Baselines
 
@@ -105,6 +106,21 @@ Entries that match nothing any more are the note `baseline-stale`, which `--fail
 set: they would hide the next defect of the same kind in the same place. So is a baseline whose inputs are all others.
 
 To hold measured values rather than findings, see [compare.md](compare.md).
+
+## In Python
+
+```python
+from datetime import date
+
+import regaudit
+
+waiver = regaudit.Waiver(rule="RGA104", tensors=("lm_head.*",), reason="reserved tokens", expires=date(2027, 3, 1))
+policy = regaudit.Policy(fail_on="warn", waivers=(waiver,), today=date.today())
+verdict = regaudit.judge(regaudit.audit("model.safetensors"), policy)
+verdict.passed, verdict.reasons, verdict.exit_code
+```
+
+No file and no variable of the environment is read there: what holds is what is given.
 """
 
 

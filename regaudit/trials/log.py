@@ -34,6 +34,8 @@ class Log:
         self.path = path
         self.problem = ""
         self.known: dict[Job, Run] = {}
+        if path and Path(path).exists() and not Path(path).is_file():
+            raise ConfigError(f"--log {path} is no regular file; give the name of one")
         if path and resume and Path(path).exists():
             self._take_over(configuration)
         elif path:

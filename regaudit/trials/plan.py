@@ -38,6 +38,7 @@ SHORT: Final = 0.1  # of the steps
 AGAIN: Final = 0.2
 CONTROLLED: Final = 3.0  # trainings from which on no penalty is trained in full, too
 EXCHANGING: Final = 4.0  # from which on training and validation rows change places
+AGAIN_FROM: Final = 5.0  # from which on the best few are trained again before the full trainings
 TWICE: Final = 7.0  # from which on full trainings are made with two seeds
 LARGE: Final = 9.5  # from which on the best two are trained in full
 VERY_LARGE: Final = 17.0  # from which on the best three, with three seeds
@@ -110,9 +111,7 @@ def planned(budget: float, steps: int, *, estimand: str, is_own: bool, is_collap
     """
     plan = _plain(budget, estimand, is_collapsed) if is_own or estimand == RESUME else _exchanging(budget, is_collapsed)
     spent = plan.rest() + _shares(plan.checks) * (len(CHECKED) if plan.checks else 0)
-    count = (
-        int((budget - spent) / _shares(plan.screens) + 1e-9) - 2
-    )  # no penalty is screened, too, and one step is walked
+    count = int((budget - spent) / _shares(plan.screens) + 1e-9) - 1  # no penalty is screened, too
     return replace(plan, arms=(NO_PENALTY, *ARMS[: max(count, LEAST_ARMS)]))
 
 
@@ -124,13 +123,13 @@ def _exchanging(budget: float, is_collapsed: bool) -> Plan:  # noqa: FBT001
     own = Kind(start=RETRAIN, share=SHORT, seed=3, is_annealed=True)
     first = own if is_collapsed else Kind(start=RESUME, share=SHORT)
     other, third = (Kind(start=RETRAIN, share=SHORT, seed=fold, fold=fold, is_annealed=True) for fold in (1, 2))
-    is_exchanging = budget >= EXCHANGING
+    is_exchanging, has_again = budget >= EXCHANGING, budget >= AGAIN_FROM
     return Plan(
         arms=(),
-        checks=(own, third) if is_exchanging else (),
+        checks=() if not is_exchanging else (own,) if budget < TWICE else (own, third),
         screens=(first, other) if is_exchanging else (first,),
-        again=(Kind(start=RETRAIN, share=AGAIN, seed=2, fold=2, is_annealed=True),) if budget >= LARGE else (),
-        again_arms=4 if budget >= LARGE else 0,
+        again=(Kind(start=RETRAIN, share=AGAIN, seed=2, fold=2, is_annealed=True),) if has_again else (),
+        again_arms=(3 + (budget >= LARGE)) * has_again,
         finals=tuple(Kind(start=RETRAIN, share=1.0, seed=k, fold=k) for k in range(_seeds(budget))),
         final_arms=_best(budget) + (budget >= CONTROLLED),
         control=budget >= CONTROLLED,

@@ -74,6 +74,8 @@ class Search:
         if plan.checks:
             self._check()
         arms = list(plan.arms)
+        if self.is_shifted:  # what was trained on exchanged rows is of no more use, so fewer arms are left to pay for
+            arms = arms[: int((self.runs.left - plan.rest()) / _price(plan) + ROUNDING)]
         self._screen(arms)
         self._walk(arms)
         best = self._best(arms, plan.again_arms or len(arms))
@@ -117,8 +119,7 @@ class Search:
         """Go beyond the ends of the grid while the best lies there and the budget allows."""
         for _ in range(_WALKS):
             following = beyond(self._best(arms, 1)[0], tuple(arms))
-            price = sum(each.share for each in self.plan.screens)
-            if following is None or self.runs.left - price < self.plan.rest() - ROUNDING:
+            if following is None or self.runs.left - _price(self.plan) < self.plan.rest() - ROUNDING:
                 return
             arms.append(following)
             self._screen(arms)
@@ -168,6 +169,11 @@ class Search:
             if run.losses
         ]
         return np.concatenate([np.zeros(0), *pieces])
+
+
+def _price(plan: Plan) -> float:
+    """Return what the screen of an arm costs."""
+    return sum(each.share for each in plan.screens)
 
 
 def apart(ours: Array, theirs: Array) -> float:

@@ -59,7 +59,7 @@ def sentences(
         f" {validation.base:.4g}: a gain of {validation.gain:.3g}, standard error {validation.gain_se:.2g}"
         f" ({rows}, {_times(len(own_rows(found, found.winner)))})."
     )
-    yield from _over_none(winner)
+    yield from _over_none(found, winner)
     yield _noise(validation, reference, is_change=is_change)
     yield (
         "This answers what to train with from new initial values (retrain); it says little of going on from these weights."
@@ -68,14 +68,15 @@ def sentences(
     )
 
 
-def _over_none(winner: Outcome) -> Iterator[str]:
+def _over_none(found: Found, winner: Outcome) -> Iterator[str]:
     """Yield the comparison with the control, where there is one."""
     if winner.gain is None or winner.loss is None:
         return
+    is_exchanged = any(run.job.fold and run.job.steps == winner.steps for run in found.runs)
     yield (
         f"No penalty under the same seeds, batches and rows has {winner.loss + winner.gain:.4g} where it has {winner.loss:.4g}: a gain of"
         f" {winner.gain:.3g}, standard error {winner.gain_se or 0.0:.2g} ({_times(winner.trainings)} of each"
-        f"{', in which rows change places' if winner.trainings > 1 else ''})."
+        f"{', in which rows change places' if is_exchanged else ''})."
     )
 
 

@@ -349,6 +349,18 @@ class TestTargets:
             result["relatedLocations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "models/broken.safetensors"
         )
 
+    def test_some_of_them_say_nothing_of_what_is_unused(self, project, called_json, called):
+        """A hook on the files that changed must not fail for a waiver of another file."""
+        (project / "regaudit.toml").write_text('fail-on = "warn"\n' + self.TARGETS + WAIVER.format(day(1)))
+        code, found = called_json("check", "models/model.safetensors", "-f", "json")
+        assert (code, found["findings"]) == (0, [])
+        assert "not all targets are inputs (1 missing)" in called("check", "a")[2]
+        (project / "regaudit.toml").write_text(
+            'fail-on = "warn"\n' + self.TARGETS + WAIVER.format(day(1)).replace("fc1", "no")
+        )
+        code, found = called_json("check", "-f", "json")
+        assert "waiver-unused" in {each["name"] for each in found["findings"]}
+
     def test_one_that_is_named_by_its_path_as_well(self, project, called_json):
         (project / "regaudit.toml").write_text(self.TARGETS)
         _, found = called_json("check", "models/broken.safetensors", "-f", "json")

@@ -167,3 +167,22 @@ def test_who_runs_no_model_imports_no_probe(case):
     check = "; print(*[m for m in sys.modules if m.startswith(('torch', 'regaudit.probes'))], file=sys.stderr)"
     run = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True, check=True, cwd=case)
     assert run.stderr.strip() == ""
+
+
+def test_inputs_are_named_by_the_columns_of_the_table(called, case):
+    rows = np.random.default_rng(0).normal(size=(40, 6))
+    rows[:, 2] = 1.0
+    np.savetxt(case / "t.csv", rows, delimiter=",", header="age,bmi,bp,hdl,ldl,sex", comments="")
+    code, out, _ = called("inspect", "model.safetensors", "--model", "net.py:build", "--probe", "t.csv")
+    assert code == 0
+    assert "17% constant (bp)" in out
+
+
+KEYWORD = CODE.replace("forward(self, x)", "forward(self, *, features)").replace("fc1(x)", "fc1(features)")
+
+
+def test_inputs_by_keyword_only_and_random_outputs(called, case):
+    (case / "kw.py").write_text("import torch\n" + KEYWORD.replace(".relu())", ".relu()) + torch.randn(1)"))
+    code, out, _ = called("inspect", "model.safetensors", "--model", "kw.py:build", "--probe", "train.npz")
+    assert code == 0
+    assert "it draws random numbers" in " ".join(out.split())

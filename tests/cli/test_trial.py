@@ -203,6 +203,9 @@ def test_one_class_is_no_validation(case):
     ("more", "message"),
     [
         (["--budget", "1"], "--budget 1: give at least 2"),
+        (["--budget", "inf"], "--budget inf: give at least 2"),
+        (["--steps", "0"], "--steps 0: give at least 1"),
+        (["--log", "/dev/full"], "is no regular file"),
         (["--lr", "0"], "--lr 0.0: give a number above 0"),
         (["--optimizer", "lion"], "--optimizer cannot be 'lion'"),
         (["--resume"], "add --log FILE"),

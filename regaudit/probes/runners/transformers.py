@@ -19,7 +19,7 @@ from regaudit.probes.runners.places import places
 from regaudit.probes.user_code import UserCode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from regaudit.checkpoints.base import Checkpoint
     from regaudit.config import Probing
@@ -64,7 +64,7 @@ def _loaded(checkpoint: Checkpoint) -> tuple[Network, tuple[str, ...]]:
         import transformers
     except ImportError as error:
         raise MissingExtra(checkpoint.path, "transformers", "transformers") from error
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call, unused-ignore]
     architecture = _architecture(checkpoint)
     kind: Any = getattr(transformers, architecture, transformers.AutoModel)
     safe = {"trust_remote_code": False, "local_files_only": True}
@@ -106,7 +106,11 @@ def _inputs(network: Network) -> tuple[ModelInput, ...]:
     names = (main, *(name for name in _BESIDE_IDS if name in takes and name != main))
     # Models have defaults for both. That of the mask attends to padding; that of the types is all zeros in BERT, none in
     # GPT-2.
-    defaults = {MASK: partial(mask_of, pad=getattr(network.config, "pad_token_id", None)), "token_type_ids": _left_out}
+    pad = getattr(network.config, "pad_token_id", None)
+    defaults: dict[str, Callable[[Array], Array | None]] = {
+        MASK: partial(mask_of, pad=pad),
+        "token_type_ids": _left_out,
+    }
     return tuple(
         ModelInput(name=name, shape=(None, None), dtype="I64", default=defaults.get(name) if name != main else None)
         for name in names

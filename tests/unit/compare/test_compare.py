@@ -271,6 +271,11 @@ class TestDistances:
             True, True, False, False,
         ]  # fmt: skip
 
+    def test_a_limit_that_would_hold_nothing_is_a_mistake(self):
+        found = compare([run_of("a", *norms(x=1.0)), run_of("b", *norms(x=1.0, new=9.0))])
+        with pytest.raises(ConfigError, match=r"the first run has no kernel\.fro_norm there"):
+            rule(found, parse("new/kernel.fro_norm:+1%"))
+
     def test_reports_have_no_distances(self):
         with pytest.raises(ConfigError, match="distances need the weights"):
             rule(compare([run_of("a", *norms(x=1.0)), run_of("b", *norms(x=1.0))]), parse("kernel.distance:1%"))

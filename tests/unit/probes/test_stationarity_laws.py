@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from regaudit.effects import detect  # noqa: E402
-from regaudit.probes.stationarity import run  # noqa: E402
+from regaudit.probes.stationarity import PERFECT, run  # noqa: E402
 from regaudit.records import Audit, Coverage, Norm, Site  # noqa: E402
 
 torch.set_num_threads(1)
@@ -17,7 +17,7 @@ def fits(session):
     return {(each.site, each.norm): each for each in run(session).stationarity}
 
 
-def found(session):
+def answer_of(session):
     """What the detector says from labels alone."""
     return detect(Audit(inputs=(), coverage=Coverage(tensors=0, measured=0), stationarity=run(session).stationarity))
 
@@ -78,8 +78,11 @@ def test_lasso_gives_its_strength(session_of):
     y = x[:, :3] @ [1.0, -2.0, 0.5] + 0.3 * rng.normal(size=80)
     model = linear_model.Lasso(alpha=0.05, tol=1e-10).fit(x, y)  # (1/2N)·Σr² + α·Σ|w|, half of ours
     tensors = [torch.tensor(each, dtype=torch.float32) for each in (x, y[:, None])]
-    kernel = fits(session_of(linear(model.coef_, model.intercept_), *tensors, loss="mse"))[KERNEL_L1]
-    assert kernel.strength == pytest.approx(0.1, rel=1e-3)
+    found = fits(session_of(linear(model.coef_, model.intercept_), *tensors, loss="mse"))
+    assert found[KERNEL_L1].strength == pytest.approx(0.1, rel=1e-3)
+    left = {key: each.statistics["residual"] for key, each in found.items()}
+    assert left[KERNEL_L1] == pytest.approx(np.log(PERFECT), abs=0.01)  # with its zeros within ±λ it explains all of u
+    assert all(left[key] > left[KERNEL_L1] + 1 for key in left if key != KERNEL_L1)
 
 
 def test_units_of_an_input_change_the_fits_as_they_should(session_of):
@@ -138,7 +141,7 @@ def test_interpolating_nets_without_a_penalty_are_not_read_as_penalised(session_
     net = network(seed=seed)
     trained(net, x, y, UNPENALISED[optimizer](net.parameters()), batch=16)
     assert bool((net(x).argmax(1) == y).all())
-    answer = found(session_of(net, x, y, loss="cross_entropy"))
+    answer = answer_of(session_of(net, x, y, loss="cross_entropy"))
     assert answer is None or answer.site is Site.NONE
 
 
@@ -147,14 +150,14 @@ def test_random_labels_without_a_penalty_show_none(session_of):
     y = torch.randint(0, 2, (60,), generator=torch.Generator().manual_seed(5))
     net = network(hidden=64)
     trained(net, x, y, torch.optim.Adam(net.parameters(), lr=0.01))
-    answer = found(session_of(net, x, y, loss="cross_entropy"))
+    answer = answer_of(session_of(net, x, y, loss="cross_entropy"))
     assert answer is None or answer.site is Site.NONE
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_networks_that_were_never_trained_show_none(session_of, seed):
     x, y = classes(seed=seed)
-    answer = found(session_of(network(seed=seed), x, y, loss="cross_entropy"))
+    answer = answer_of(session_of(network(seed=seed), x, y, loss="cross_entropy"))
     assert answer is None or answer.site is Site.NONE
 
 
@@ -166,6 +169,6 @@ def test_l2_in_the_gradient_is_told_from_none_at_the_same_optimizer(session_of):
         return 0.01 * sum(each.weight.square().sum() for each in (net[0], net[2]))
 
     trained(net, x, y, torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9), steps=1500, penalty=l2)
-    answer = found(session_of(net, x, y, loss="cross_entropy"))
+    answer = answer_of(session_of(net, x, y, loss="cross_entropy"))
     assert (answer.site, answer.norm) == KERNEL_L2
     assert answer.strength == pytest.approx(0.01, rel=0.1)

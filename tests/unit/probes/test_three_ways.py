@@ -11,7 +11,11 @@ from regaudit import probes
 torch = pytest.importorskip("torch")
 
 FOLDER = Path(__file__).resolve().parents[3] / "fixtures" / "three_ways"
-WAYS = {"factory": ("model.safetensors", f"{FOLDER}/model.py:build"), "pt2": ("model.pt2", ""), "onnx": ("model.onnx", "")}
+WAYS = {
+    "factory": ("model.safetensors", f"{FOLDER}/model.py:build"),
+    "pt2": ("model.pt2", ""),
+    "onnx": ("model.onnx", ""),
+}
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ def searched(trainer, budget, steps=1000, **fields):
 
 @pytest.mark.parametrize("best", [*ARMS, NO_PENALTY], ids=str)
 def test_the_best_of_the_grid_is_found(best):
-    found, _ = searched(Known(best), 5)
+    found, _ = searched(Known(best), 6)
     assert found.winner == best
 
 
@@ -55,6 +55,12 @@ def test_the_budget_is_respected(budget, steps, fields):
     found, runs = searched(Known(ARMS[0]), budget, steps, **fields)
     assert runs.cost <= budget + 1e-9
     assert runs.cost == pytest.approx(sum(run.job.steps for run in found.runs) / steps)
+
+
+@pytest.mark.parametrize("budget", [4, 5, 6, 7, 9.5, 10, 17, 30])
+def test_the_budget_is_respected_where_exchanged_rows_are_of_no_use(budget):
+    _, runs = searched(Known(ARMS[0], shift=3.0), budget)
+    assert runs.cost <= budget + 1e-9
 
 
 @pytest.mark.parametrize("strength", [ARMS[-1].strength * FACTOR, ARMS[-2].strength / FACTOR])
@@ -91,14 +97,44 @@ def test_resuming_never_starts_anew():
     assert {job.start for job in trainer.jobs} == {RESUME}
 
 
-def test_the_control_is_trained_as_the_best_are():
-    found, _ = searched(Known(ARMS[0]), 10)
+@pytest.mark.parametrize("budget", [3, 5, 7, 10, 20])
+def test_the_control_is_trained_as_the_best_are(budget):
+    found, _ = searched(Known(ARMS[0]), budget)
     full = {run.job.arm for run in found.runs if run.job.steps == 1000}
     assert NO_PENALTY in full
     twins = {(run.job.seed, run.job.fold) for run in found.runs if run.job.steps == 1000 and run.job.arm == NO_PENALTY}
     assert twins == {
         (run.job.seed, run.job.fold) for run in found.runs if run.job.steps == 1000 and run.job.arm == found.winner
     }
+
+
+@pytest.mark.parametrize("is_collapsed", [True, False])
+def test_the_winner_is_confirmed_from_initial_values_that_chose_nothing(is_collapsed):
+    trainer = Known(ARMS[0])
+    searched(trainer, 5, is_collapsed=is_collapsed)
+    short = {job.seed for job in trainer.jobs if job.start == RETRAIN and job.steps < 1000}
+    assert not short & {job.seed for job in trainer.jobs if job.steps == 1000}
+
+
+def test_rows_that_are_to_confirm_choose_nothing():
+    """On the rows that are kept back another penalty would win."""
+
+    class Divided(Known):
+        def train(self, jobs):
+            for runs in super().train(jobs):
+                (each,) = runs
+                losses = np.array(each.losses)
+                if each.job.fold == 0 and each.job.arm == ARMS[1]:
+                    losses[:10] = -100.0
+                yield [Run(job=each.job, losses=tuple(losses), train_loss=0.1)]
+
+    def winner(confirming):
+        runs = Runs(Divided(ARMS[0]), Log("", {}), steps=1000, budget=5, tell=lambda progress: None)
+        plan = planned(5, 1000, estimand=RETRAIN, is_own=False, is_collapsed=False)
+        return Search(runs, plan, 0, confirming).run().winner
+
+    assert winner(tuple(range(10))) == ARMS[0]
+    assert winner(()) == ARMS[1]
 
 
 def test_runs_of_the_log_are_not_trained_again(job):

@@ -7,7 +7,7 @@ import pytest
 
 from regaudit.records import Norm, Site
 from regaudit.trials.search import Found
-from regaudit.trials.verdict import Reference, compared, is_clear, outcomes
+from regaudit.trials.verdict import Reference, compared, is_clear, outcomes, validated
 from regaudit.trials.words import sentences, warnings
 
 ROWS = 50
@@ -98,18 +98,82 @@ def test_a_training_that_diverged_has_no_loss(found):
     assert best.trainings == 2
 
 
-def test_the_verdict_names_its_estimand_and_its_noise(found):
-    made = found([noise(1, 1.0)])
-    said = list(sentences(made, "retrain", compared(noise(0, 1.05), [noise(1, 1.0)]), is_change=False))
+def verdict(made, base, *, is_change, is_overfit=False):
+    reference = Reference(base=base, constant=np.full(ROWS, 10.0), is_overfit=is_overfit, train=0.01)
+    return list(sentences(made, outcome(made), reference, validated(made, base), is_change=is_change))
+
+
+def outcome(made):
+    return next(each for each in outcomes(made) if each.norm is Norm.L2)
+
+
+def test_the_verdict_names_its_estimand_and_its_rows(found):
+    said = verdict(found([noise(1, 1.0)]), noise(0, 1.05), is_change=False)
     assert "kernel L2 0.1" in said[0]
     assert "50 rows, 1 training" in said[0]
-    assert "beyond the noise" in said[1]
     assert "(retrain)" in said[-1]
 
 
+def test_the_verdict_has_the_control_with_its_error(found):
+    said = verdict(found([noise(1, 1.0)], [noise(2, 1.5)]), noise(0, 2.0), is_change=True)
+    gains = noise(2, 1.5) - noise(1, 1.0)
+    assert f"a gain of {gains.mean():.3g}, standard error {gains.std(ddof=1) / ROWS**0.5:.2g}" in said[1]
+    assert said[1].startswith("No penalty under the same seeds")
+
+
+@pytest.mark.parametrize(
+    ("gain", "fields", "words"),
+    [
+        (1.0, {"is_change": True}, "is clear of the noise"),
+        (0.03, {"is_change": False}, "is within the noise"),
+        (
+            0.03,
+            {"is_change": True, "is_overfit": True},
+            "within the noise (0.42 standard errors, where 1.96 are clear)",
+        ),
+        (0.03, {"is_change": True, "is_overfit": True}, "overfits clearly (training loss 0.01, validation loss 1.03)"),
+        (0.03, {"is_change": True}, "two to one"),
+        (-0.03, {"is_change": False}, "is no worse, so what is in use stays"),
+    ],
+)
+def test_noise_is_called_so_with_numbers(found, gain, fields, words):
+    spread = np.random.default_rng(3).normal(size=ROWS)
+    spread = 0.5 * (spread - spread.mean()) / spread.std(ddof=1)
+    winner = np.full(ROWS, 1.0)
+    assert words in " ".join(verdict(found([winner]), winner + gain + spread, **fields))
+
+
+def test_rows_that_chose_do_not_confirm(found):
+    base, winner = noise(0, 2.0), noise(1, 1.0)
+    made = replace(found([winner]), confirming=(1, 4, 7))
+    both = validated(made, base)
+    assert both.rows == 3
+    assert both.gain == pytest.approx((base - winner)[[1, 4, 7]].mean())
+    assert "3 rows that had no part in the choice" in verdict(made, base, is_change=True)[0]
+
+
+def test_the_gain_over_no_penalty_carries_the_spread_over_seeds(found):
+    none = np.full(ROWS, 2.0)
+    best = outcome(found([none - 1.0, none - 0.5], [none, none]))
+    rows = np.repeat([1.0, 0.5], ROWS)
+    expected = rows.var(ddof=1) / len(rows) + np.var([1.0, 0.5], ddof=1) / 2
+    assert best.gain_se == pytest.approx(expected**0.5)
+
+
 def test_limits_are_said(found):
-    said = " ".join(warnings(found([noise(1, 1.0)], is_shifted=True, edge=True), 50, is_confirmed=False))
-    for words in ("50 rows", "trained in full once", "used up", "edge", "another distribution"):
+    made = found([noise(1, 1.0)], is_shifted=True, edge=True)
+    said = " ".join(warnings(made, outcome(made), 50))
+    for words in (
+        "50 rows",
+        "trained in full once",
+        "not trained in full beside",
+        "used up",
+        "edge",
+        "another distribution",
+    ):
         assert words in said
-    fewer = " ".join(warnings(found([noise(1, 1.0)]), 1000, is_confirmed=True))
-    assert all(words not in fewer for words in ("1,000 rows", "once", "edge", "another distribution"))
+    twice = found([noise(1, 1.0), noise(2, 1.0)], [noise(3, 1.0), noise(4, 1.0)])
+    fewer = " ".join(warnings(twice, outcome(twice), 1000))
+    assert all(words not in fewer for words in ("1,000 rows", "once", "edge", "beside", "another distribution"))
+    halves = " ".join(warnings(replace(twice, confirming=(0,)), outcome(twice), 1000))
+    assert "the other judged the winner" in halves

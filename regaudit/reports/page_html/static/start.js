@@ -46,6 +46,9 @@ function startCurves(figure, outcomes) {
   if (!groups.length) return;
   const select = figure.querySelector("select");
   select.append(...groups.map((each) => el("option", { value: each }, each)));
+  // The group with the most points tells most of a curve: full trainings are few.
+  const points = (group) => outcomes.filter((each) => each.group === group).length;
+  select.value = groups.reduce((most, each) => (points(each) > points(most) ? each : most));
   figure.querySelector("figcaption").hidden = groups.length < 2;
   const show = () => curves(figure.querySelector("canvas"), outcomes, select.value);
   select.addEventListener("change", show);
