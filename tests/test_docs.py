@@ -81,7 +81,7 @@ def test_links_in_the_docs_lead_somewhere():
 @pytest.mark.parametrize("page", ["README.md", "docs/probes.md"])
 def test_python_in_the_docs_runs(page, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
     exec(code, {})
     assert capsys.readouterr().out.strip()
 

@@ -149,7 +149,10 @@ def _defaults(settings: "Settings") -> "Iterator[Setting]":
         worse = rule.publish if preset == "publish" else None
         level = "off" if rule.is_optional and preset != "all" else worse or rule.severity
         origin = f"preset {preset}" if worse or rule.is_optional else "default"
-        values = [("level", str(level), origin), *((t.key, t.default, "default") for t in rule.thresholds if not t.is_fixed)]
+        values = [
+            ("level", str(level), origin),
+            *((t.key, t.default, "default") for t in rule.thresholds if not t.is_fixed),
+        ]
         for key, value, source in values:
             name = f"rules.{rule.code}.{key}"
             if name not in settings.values:

@@ -29,8 +29,10 @@ def schema(
     Returns:
         The exit code.
     """
-    from regaudit.reports import comparison, json
-
     choose("DOCUMENT", document, DOCUMENTS)
-    write_stdout((comparison.SCHEMA if document == "comparison" else json.SCHEMA).read_bytes())
+    if document == "comparison":
+        from regaudit.reports.comparison import SCHEMA
+    else:
+        from regaudit.reports.json import SCHEMA
+    write_stdout(SCHEMA.read_bytes())
     return 0

@@ -7,6 +7,7 @@ heavy-tailed though every row is Gaussian, so the tests of shape divide each row
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Final
 
@@ -77,6 +78,7 @@ def max_to_rms_ratio(subject: Subject) -> Value:
     return subject.summary.max_abs / subject.summary.rms / expected_max_to_rms(subject.summary.size)
 
 
+@lru_cache(maxsize=1024)  # models have few sizes of layers
 def expected_max_to_rms(n: int) -> float:
     """Return E[max|w|/rms] for n independent Gaussian weights.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -98,7 +98,8 @@ def uniform_members(edges: Array, rms: Array, n: int) -> Array | None:
     candidates = np.flatnonzero(alone >= EDGE_SLICE_EVIDENCE)
     # Under a common edge no slice tells more than under its own: that bounds the evidence, cheaply.
     least = max(MIN_SLICES, math.ceil(MIN_WEIGHTS / n))
-    if len(candidates) < least or float(alone[candidates].sum()) - _choices(least, len(edges)) <= EDGE_EVIDENCE:
+    choices = least * (1 + math.log(len(edges) / least)) + math.log(len(edges))
+    if len(candidates) < least or float(alone[candidates].sum()) - choices <= EDGE_EVIDENCE:
         return None
     members = _best_edge(edges, rms, n, candidates)
     if members is None or not _others_learnt(alone, members) or not _stand_apart(edges[candidates], edges[members], n):
@@ -152,17 +153,12 @@ def _best_edge(edges: Array, rms: Array, n: int, candidates: Array) -> Array | N
     last = np.arange(1, len(ordered) + 1)
     m = last - first
     evidence = n * (m * (_LN_NORMAL - np.log(2 * tops)) + sums[last] - sums[first])
-    evidence -= _choices(m, count)
+    evidence -= m * (1 + np.log(count / m)) + math.log(count)  # ln of the number of ways to choose m slices and an edge
     evidence[(m < MIN_SLICES) | (m * n < MIN_WEIGHTS)] = -math.inf
     if not len(evidence) or evidence.max() <= EDGE_EVIDENCE:
         return None
     best = int(evidence.argmax())
     return np.sort(ordered[first[best] : last[best]])
-
-
-def _choices(m: Any, count: int) -> Any:
-    """Return ln of the number of ways to choose m of the slices (a number or an array), and an edge; grows with m."""
-    return m * (1 + np.log(count / m)) + math.log(count)
 
 
 def _stand_apart(all_edges: Array, edges: Array, n: int) -> bool:

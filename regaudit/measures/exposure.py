@@ -22,7 +22,7 @@ from regaudit.measures.dosimeters import (
     uniform_members,
     uniform_scale,
 )
-from regaudit.measures.initial import NORMAL, UNIFORM, initial_kurtosis, initial_std
+from regaudit.measures.initial import NORMAL, UNIFORM, initial_kurtosis
 from regaudit.records import Role, Use
 
 if TYPE_CHECKING:

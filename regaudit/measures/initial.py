@@ -117,13 +117,16 @@ def initial_kurtosis(layer: Layer, kernel: Parameter) -> float | None:
         kernel: Its kernel, oriented.
     """
     is_declared = layer.initial_std is not None and not layer.initial_scheme
-    return None if is_declared else _assumed(layer, kernel)[0].kurtosis
+    return None if is_declared else _chosen(layer, kernel, _framework(layer, kernel)).kurtosis
+
+
+def _chosen(layer: Layer, kernel: Parameter, framework: Framework) -> Initialisation:
+    return TRANSFORMER if layer.initial_scheme == TRANSFORMERS else _CHOICE[framework](layer, kernel)
 
 
 def _assumed(layer: Layer, kernel: Parameter) -> tuple[Initialisation, int, int]:
     framework = _framework(layer, kernel)
-    is_transformer = layer.initial_scheme == TRANSFORMERS
-    chosen = TRANSFORMER if is_transformer else _CHOICE[framework](layer, kernel)
+    chosen = _chosen(layer, kernel, framework)
     fan_in, fan_out = keras_matrix(layer, kernel) if chosen is ORTHOGONAL else _fans(layer, kernel, framework)
     return chosen, fan_in, fan_out
 

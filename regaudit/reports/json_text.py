@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import json
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Enough to tell float32 values apart (9) and to compare reports; fewer than where platforms begin to differ (13).
 SIGNIFICANT_DIGITS = 12
@@ -33,11 +37,12 @@ def written(value: object, margin: str = "\n") -> str:
     if isinstance(value, int):  # a bool is one, too
         return {True: "true", False: "false"}[value] if isinstance(value, bool) else int.__repr__(value)
     inner = margin + " "
+    deeper = partial(written, margin=inner)
     if isinstance(value, dict):
-        parts = [f"{quoted(key)}: {written(each, inner)}" for key, each in sorted(value.items())]
+        parts = [f"{quoted(key)}: {_LEAVES.get(type(each), deeper)(each)}" for key, each in sorted(value.items())]
         return _enclosed("{}", parts, inner, margin)
     if isinstance(value, list | tuple):
-        return _enclosed("[]", [written(each, inner) for each in value], inner, margin)
+        return _enclosed("[]", [_LEAVES.get(type(each), deeper)(each) for each in value], inner, margin)
     raise TypeError(f"{type(value).__name__} has no place in JSON")
 
 
@@ -69,6 +74,10 @@ def quoted(text: str) -> str:
 def acceptable(text: str) -> str:
     """Return text without lone surrogates, which strict readers refuse (RFC 8259, section 8.2)."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+# Most of a report is leaves: what is exactly of such a type is written without another look.
+_LEAVES: Final[dict[type, Callable[[Any], str]]] = {str: quoted, float: number, int: int.__repr__}
 
 
 def _enclosed(brackets: str, parts: list[str], inner: str, margin: str) -> str:

@@ -99,7 +99,7 @@ def _noise(validation: Compared, reference: Reference, *, is_change: bool) -> st
     )
     return (
         f"The gain over the model as it is is within the noise ({said}). It is recommended all the same, for {why};"
-        " to keep what is in use is as well founded."
+        " these rows do not exclude that it changes nothing."
     )
 
 
