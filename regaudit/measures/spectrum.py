@@ -120,7 +120,9 @@ def _effective_rank(subject: Subject, expected: float) -> Value:
     if subject.is_estimated:
         return _transformed(subject.estimated.effective_rank, lambda rank: rank / expected)
     values = _nonzero(subject)
-    shares = (values if values[-1] > 0.0 else values[values > 0.0]) / np.add.reduce(values)
+    shares = values / np.add.reduce(values)
+    if shares[-1] == 0.0:  # also where a share underflows
+        shares = shares[shares > 0.0]
     return math.exp(-float(shares.dot(np.log(shares)))) / expected
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,9 @@ _PRODUCTS = re.compile(
 )
 _SUMS = frozenset({"add", "add_", "__add__", "__radd__", "__iadd__"})
 _ACTIVATION_CLASS = re.compile(r"relu|elu|silu|swish|mish|sigmoid|tanh|softplus|softmax|activation", re.IGNORECASE)
+
+
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -205,6 +210,21 @@ class Watch:
         else:
             return result
         return self._handed(sighting)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Have no other watch begin meanwhile: an open penalty on activities would stand between this one and the network."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
+
+
+def is_alone() -> bool:
+    """Return whether a watch wants to be the only one."""
+    return _ALONE.get()
 
 
 def watching(watch: Watch) -> Any:  # noqa: ANN401

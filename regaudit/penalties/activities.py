@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary, finalize, ref
 
 from regaudit.networks.attention_parts import is_attention
 from regaudit.networks.places import Place
-from regaudit.networks.watching import Watch, watching
+from regaudit.networks.watching import Watch, is_alone, watching
 from regaudit.penalties.selection import role_of
 from regaudit.penalties.sums import penalised_sum
 from regaudit.records import Role
@@ -62,7 +62,7 @@ class Recorder:
 
     def call(self, module: Module, proceed: Callable[[], Any]) -> Any:  # noqa: ANN401
         """Return what a module gives, and keep what its layers put out where this is a pass."""
-        if self._is_busy or not _is_training():
+        if self._is_busy or not _is_training() or is_alone():
             return proceed()
         for each in module.modules():
             self._last.pop(each, None)

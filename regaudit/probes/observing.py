@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from regaudit.networks.watching import Sighting, Watch, watching
+from regaudit.networks.watching import Sighting, Watch, alone, watching
 from regaudit.probes.base import Observation
 from regaudit.records import Skip
 
@@ -42,6 +42,7 @@ def observe(
     """
     watch = Watch(runner.network, runner.places, parameters or {})
     with ExitStack() as stack:
+        stack.enter_context(alone())
         watch.hook(stack)
         stack.enter_context(watching(watch))
         output = run(runner, batch, parameters)

@@ -29,13 +29,16 @@ OUT, IN = Axis.OUT, Axis.IN
 def make(monkeypatch):
     """Make an object of a class of this module and name."""
 
+    mine: dict[str, types.ModuleType] = {}
+
     def made(name, module=LINEAR, **attributes):
         parts = module.split(".")
         for length in range(1, len(parts) + 1):  # pickle imports the packages, too
             path = ".".join(parts[:length])
-            if path not in sys.modules:
-                monkeypatch.setitem(sys.modules, path, types.ModuleType(path))
-                monkeypatch.setattr(sys.modules[path], "__path__", [], raising=False)
+            if path not in mine:  # never the real package, whose classes do things
+                mine[path] = types.ModuleType(path)
+                mine[path].__path__ = []
+                monkeypatch.setitem(sys.modules, path, mine[path])
         home = sys.modules[module]
         if not hasattr(home, name):
             monkeypatch.setattr(home, name, type(name, (), {"__module__": module}), raising=False)

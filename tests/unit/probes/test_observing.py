@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from regaudit.networks.places import Place
+from regaudit.penalties import Penalties, Penalty
 from regaudit.probes.base import ModelInput, Runner
 from regaudit.probes.observing import NOT_CALLED, observe, run, unobserved
 from regaudit.probes.runners.outputs import call
@@ -320,3 +321,11 @@ def test_no_hook_is_left_behind():
     with pytest.raises(RuntimeError):
         observe(runner(net), {"x": torch.randn(3, 5)})
     assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_an_open_penalty_on_activities_does_not_stand_in_between():
+    """Both watch the pass, and a SiLU that is written out is known by its value."""
+    network = Functional(lambda z: z * torch.sigmoid(z))
+    with Penalties(Penalty(site="activity", l2=0.1)):
+        _, seen = observe(runner(network), {"x": torch.randn(5, 4)})
+    assert seen["fc"].activation == "silu"
