@@ -34,7 +34,19 @@ STAGES = [
     "__main__",
 ]
 # Only what opens model files may know how they are stored, and only the edges may print.
-HEAVY = {"torch", "keras", "scipy", "pandas", "sklearn", "jax", "tensorflow", "transformers", "onnx", "onnxruntime", "pydantic"}
+HEAVY = {
+    "torch",
+    "keras",
+    "scipy",
+    "pandas",
+    "sklearn",
+    "jax",
+    "tensorflow",
+    "transformers",
+    "onnx",
+    "onnxruntime",
+    "pydantic",
+}
 RUNS_MODELS = {"networks", "penalties", "probes", "trials", "demo"}
 MODULES = sorted(ROOT.rglob("*.py"))
 

@@ -45,7 +45,17 @@ class Reference:
     name: str
 
 
-Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | TensorMessage | Reference | tuple["Graph", ...]
+Attribute = (
+    int
+    | float
+    | str
+    | tuple[int, ...]
+    | tuple[float, ...]
+    | tuple[str, ...]
+    | TensorMessage
+    | Reference
+    | tuple["Graph", ...]
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
