@@ -58,8 +58,8 @@ def run(
             progress(done, len(probes), f"probe {each.name}")
             parts.append(taken(each, session))
         found = together(parts)
-    described = _described(session, checkpoint.path, probing, (*runner.notes, *notes, *found.notes))
-    return Ran(run=described, found=found, evidence="labels" if session.loss else "probe", seed=probing.seed)
+    ran = described(session, checkpoint.path, probing, (*runner.notes, *notes, *found.notes))
+    return Ran(run=ran, found=found, evidence="labels" if session.loss else "probe", seed=probing.seed)
 
 
 def opened(runner: Runner, path: str, layers: tuple[Layer, ...], probing: Probing) -> tuple[Session, tuple[str, ...]]:
@@ -183,7 +183,15 @@ def _skipped(probe: Probe, reason: str) -> Probed:
     return Probed(skips=(Skip(layer="", measure=probe.name, reason=reason),))
 
 
-def _described(session: Session, path: str, probing: Probing, notes: tuple[str, ...]) -> ProbeRun:
+def described(session: Session, path: str, probing: Probing, notes: tuple[str, ...]) -> ProbeRun:
+    """Return what ran and on what, for the report.
+
+    Args:
+        session: The open model with its data.
+        path: The input, which names the model where the user named none.
+        probing: What the user asked for.
+        notes: Whole sentences on what was assumed, left out or replaced; repeated ones are said once.
+    """
     runner, val = session.runner, session.val
     return ProbeRun(
         runner=runner.kind,

@@ -14,7 +14,7 @@ import numpy as np
 from regaudit.errors import ConfigError
 from regaudit.probes import devices, session
 from regaudit.probes.labelled import fit
-from regaudit.records import Outcome, ProbeRun, Trial
+from regaudit.records import Outcome, Trial
 from regaudit.trials import users, words
 from regaudit.trials.log import Log
 from regaudit.trials.one_by_one import OneByOne
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from regaudit.config import Probing, Trying
     from regaudit.probes.base import Session, Tensor
     from regaudit.probes.generalization import Fit
-    from regaudit.records import Array, Layer
+    from regaudit.records import Array, Layer, ProbeRun
     from regaudit.trials.runs import Told, Trainer
     from regaudit.trials.search import Found
 
@@ -78,7 +78,7 @@ def measure(checkpoint: Checkpoint, layers: tuple[Layer, ...], probing: Probing,
         setting = setting_of(opened, trying, probing.model)
         trial = _Trial(setting, probing, tell)
         measured = trial.measured()
-    return Tried(run=_described(opened, checkpoint.path, probing, (*runner.notes, *notes)), trial=measured)
+    return Tried(run=session.described(opened, checkpoint.path, probing, (*runner.notes, *notes)), trial=measured)
 
 
 class _Trial:
@@ -249,19 +249,3 @@ def _digest(*tensors: Any) -> str:  # noqa: ANN401
         found.update(str(tuple(each.shape)).encode())
         found.update(each.detach().cpu().contiguous().numpy().tobytes())
     return found.hexdigest()[:16]
-
-
-def _described(opened: Session, path: str, probing: Probing, notes: tuple[str, ...]) -> ProbeRun:
-    runner, val = opened.runner, opened.val
-    return ProbeRun(
-        runner=runner.kind,
-        model=probing.model or path,
-        data=opened.train.source,
-        examples=len(opened.train),
-        val=val.source if val else "",
-        val_examples=len(val) if val else 0,
-        loss=opened.loss.name if opened.loss else "",
-        device=runner.device,
-        ran_code=runner.ran_code or ":" in probing.loss,
-        notes=tuple(dict.fromkeys(notes)),
-    )
